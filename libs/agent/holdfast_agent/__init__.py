@@ -1,0 +1,16 @@
+"""What an agent's author imports.
+
+from holdfast_agent import Run, agent
+
+@agent("greeter")
+async def greeter(run: Run) -> dict[str, str]:
+    run.emit_text("Hello!")
+    return {"said": "Hello!"}
+"""
+
+from holdfast.errors import AgentFailed
+from holdfast_agent.agent import Agent, agent
+from holdfast_agent.retry import Retry
+from holdfast_agent.run import Run, Said
+
+__all__ = ["Agent", "AgentFailed", "Retry", "Run", "Said", "agent"]

@@ -1,0 +1,1 @@
+"""Agents that come with Holdfast: ``assistant`` (chat) and ``echo``."""

@@ -1,0 +1,35 @@
+"""The record: every statement that Holdfast runs against Postgres, and nothing else.
+
+Each write of a run is one statement in ``sql/``, guarded by (run, owner, attempt, status); it changes the row or returns
+nothing, and nothing is an outcome with a name (:class:`holdfast.errors.LostOwnership`), never an error to retry.
+"""
+
+from holdfast.store.database import Database
+from holdfast.store.rows import (
+    AgentRow,
+    AttemptRow,
+    Claimed,
+    Ended,
+    Finished,
+    JournalStep,
+    KeyRow,
+    MessageRow,
+    RunRow,
+    TailRow,
+    ThreadRow,
+)
+
+__all__ = [
+    "AgentRow",
+    "AttemptRow",
+    "Claimed",
+    "Database",
+    "Ended",
+    "Finished",
+    "JournalStep",
+    "KeyRow",
+    "MessageRow",
+    "RunRow",
+    "TailRow",
+    "ThreadRow",
+]

@@ -1,0 +1,269 @@
+"""What a gateway asks of the record on behalf of a tenant: threads, submits, lists, keys. Every row is looked up by tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from holdfast.errors import NotFound, Refused
+from holdfast.runs import OnBusy
+from holdfast.store.database import Connection, Database, Row
+from holdfast.store.queries import sql
+from holdfast.store.rows import (
+    AgentRow,
+    AttemptRow,
+    Ended,
+    JournalStep,
+    KeyRow,
+    MessageRow,
+    RunRow,
+    TailRow,
+    ThreadRow,
+    row_as,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A request for a run. ``thread_id`` is made when ``make_thread``; ``fingerprint`` goes with ``idempotency_key``."""
+
+    run_id: UUID
+    tenant_id: str
+    thread_id: str
+    make_thread: bool
+    agent: str
+    pool: str
+    input: Any
+    metadata: Mapping[str, Any]
+    on_busy: OnBusy = OnBusy.ENQUEUE
+    max_crashes: int = 5
+    idempotency_key: str | None = None
+    fingerprint: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a submit made. ``created`` is False when the idempotency key had made the run before.
+
+    ``position`` is the run's place on its thread (1: nothing before it). ``replaced`` is the run that it takes the place of.
+    """
+
+    run: RunRow
+    created: bool
+    position: int
+    replaced: Ended | None
+
+
+async def submit(db: Database, request: Submit) -> Submitted:
+    """Insert a run, its thread and its idempotency key in one transaction.
+
+    Raises:
+        NotFound: the thread does not exist and was not to be made.
+        Refused: ``thread_busy`` (on_busy is reject), ``idempotency_mismatch`` (the key was used with another body).
+    """
+    return await db.transact(lambda connection: _submit(connection, request))
+
+
+async def _submit(connection: Connection[Row], request: Submit) -> Submitted:
+    tenant, thread = request.tenant_id, request.thread_id
+    if request.idempotency_key is not None:
+        earlier = await _take_key(connection, request)
+        if earlier is not None:
+            return Submitted(earlier, created=False, position=0, replaced=None)
+    if request.make_thread:
+        await connection.fetchrow(sql("thread_insert"), tenant, thread, {})
+    if await connection.fetchrow(sql("thread_lock"), tenant, thread) is None:
+        raise NotFound("thread", thread)
+    replaced = None
+    if request.on_busy is not OnBusy.ENQUEUE:
+        replaced = await _meet_busy(connection, request)
+    row = await connection.fetchrow(
+        sql("run_insert"),
+        tenant,
+        thread,
+        request.agent,
+        request.pool,
+        request.input,
+        request.metadata,
+        request.run_id,
+        request.max_crashes,
+        request.on_busy is OnBusy.REPLACE,
+    )
+    assert row is not None
+    position = 1 if request.on_busy is OnBusy.REPLACE else row["position"] + 1
+    return Submitted(row_as(RunRow, row), created=True, position=position, replaced=replaced)
+
+
+async def _take_key(connection: Connection[Row], request: Submit) -> RunRow | None:
+    """None when the key is ours now, else the run that it made before."""
+    tenant, key = request.tenant_id, request.idempotency_key
+    if (
+        await connection.fetchrow(sql("idempotency_insert"), tenant, key, request.fingerprint, request.run_id)
+        is not None
+    ):
+        return None
+    row = await connection.fetchrow(sql("idempotency_read"), tenant, key)
+    assert row is not None
+    if row["fingerprint"] != request.fingerprint:
+        raise Refused("idempotency_mismatch", "this Idempotency-Key was used with another request body")
+    run = await connection.fetchrow(sql("run_read"), tenant, row["run_id"])
+    assert run is not None
+    return row_as(RunRow, run)
+
+
+async def _meet_busy(connection: Connection[Row], request: Submit) -> Ended | None:
+    active = await connection.fetch(sql("run_list_active"), request.tenant_id, request.thread_id)
+    if request.on_busy is OnBusy.REJECT:
+        if any(row["status"] != "interrupted" for row in active):
+            raise Refused("thread_busy", f"thread {request.thread_id!r} has an active run, and on_busy is reject")
+        return None
+    for row in active:
+        if row["status"] in ("running", "waiting"):
+            ended = await connection.fetchrow(sql("run_cancel"), request.tenant_id, row["id"])
+            return row_as(Ended, ended) if ended is not None else None
+    return None
+
+
+async def run(db: Database, tenant_id: str, run_id: UUID) -> RunRow:
+    """One run.
+
+    Raises:
+        NotFound: this tenant has no such run.
+    """
+    row = await db.fetchrow("run_read", tenant_id, run_id)
+    if row is None:
+        raise NotFound("run", str(run_id))
+    return row_as(RunRow, row)
+
+
+async def runs(
+    db: Database,
+    tenant_id: str,
+    *,
+    before: UUID | None,
+    statuses: Sequence[str] | None,
+    thread_id: str | None,
+    agent: str | None,
+    limit: int,
+) -> list[RunRow]:
+    """A tenant's runs, newest first."""
+    listed = list(statuses) if statuses else None
+    return [
+        row_as(RunRow, row) for row in await db.fetch("run_list", tenant_id, before, listed, thread_id, agent, limit)
+    ]
+
+
+async def active_runs(db: Database, tenant_id: str, thread_id: str) -> list[RunRow]:
+    """A thread's active runs: what runs, waits or was interrupted first, then the queue in order."""
+    return [row_as(RunRow, row) for row in await db.fetch("run_list_active", tenant_id, thread_id)]
+
+
+async def steps(db: Database, run_id: UUID) -> list[JournalStep]:
+    """A run's journal, in order."""
+    return [row_as(JournalStep, row) for row in await db.fetch("step_list", run_id)]
+
+
+async def steps_page(db: Database, run_id: UUID, *, after: str, limit: int) -> list[JournalStep]:
+    """A page of a run's journal, in order, after the position ``after`` (``"-1"``: from the first)."""
+    return [row_as(JournalStep, row) for row in await db.fetch("step_list_page", run_id, after, limit)]
+
+
+async def attempts(db: Database, run_id: UUID) -> list[AttemptRow]:
+    """A run's attempts, in order."""
+    return [row_as(AttemptRow, row) for row in await db.fetch("attempt_list", run_id)]
+
+
+async def tails(db: Database, run_ids: Sequence[UUID]) -> dict[UUID, TailRow]:
+    """What the record says of followed runs, in one query."""
+    return {row["id"]: row_as(TailRow, row) for row in await db.fetch("run_list_tails", list(run_ids))}
+
+
+async def feed(
+    db: Database, tenant_id: str, thread_id: str, *, since: datetime | None, seen: Sequence[UUID], limit: int
+) -> list[tuple[TailRow, datetime]]:
+    """What a follower of a thread has yet to see, each with the record's time of this look: the runs that have ended after
+    ``since`` (None: none of them), in that order, then the active ones in theirs."""
+    rows = await db.fetch("run_list_feed", tenant_id, thread_id, since, list(seen), limit)
+    return [(row_as(TailRow, row), row["looked_at"]) for row in rows]
+
+
+async def make_thread(db: Database, tenant_id: str, thread_id: str, metadata: Mapping[str, Any]) -> ThreadRow | None:
+    """Make a thread; None when it is there already."""
+    row = await db.fetchrow("thread_insert", tenant_id, thread_id, metadata)
+    return row_as(ThreadRow, row) if row is not None else None
+
+
+async def thread(db: Database, tenant_id: str, thread_id: str) -> ThreadRow:
+    """One thread.
+
+    Raises:
+        NotFound: this tenant has no such thread.
+    """
+    row = await db.fetchrow("thread_read", tenant_id, thread_id)
+    if row is None:
+        raise NotFound("thread", thread_id)
+    return row_as(ThreadRow, row)
+
+
+async def threads(db: Database, tenant_id: str, *, before: int, limit: int) -> list[ThreadRow]:
+    """A tenant's threads, newest first."""
+    return [row_as(ThreadRow, row) for row in await db.fetch("thread_list", tenant_id, before, limit)]
+
+
+async def delete_thread(db: Database, tenant_id: str, thread_id: str) -> bool:
+    """Delete a thread with all of it; False while one of its runs is active."""
+
+    async def locked(connection: Connection[Row]) -> bool:
+        if await connection.fetchrow(sql("thread_lock"), tenant_id, thread_id) is None:
+            raise NotFound("thread", thread_id)
+        return await connection.fetchrow(sql("thread_delete"), tenant_id, thread_id) is not None
+
+    return await db.transact(locked)
+
+
+async def messages(db: Database, tenant_id: str, thread_id: str, *, after: int, limit: int) -> list[MessageRow]:
+    """A page of a thread's transcript, oldest first."""
+    return [row_as(MessageRow, row) for row in await db.fetch("message_list", tenant_id, thread_id, after, limit)]
+
+
+async def run_messages(db: Database, run_id: UUID) -> list[MessageRow]:
+    """What one run was asked and has said, in order."""
+    return [row_as(MessageRow, row) for row in await db.fetch("message_list_run", run_id)]
+
+
+async def agents(db: Database) -> list[AgentRow]:
+    """Every agent that a runner has loaded; of one name the newest row first."""
+    return [row_as(AgentRow, row) for row in await db.fetch("agent_list")]
+
+
+async def ping(db: Database) -> None:
+    """Does the record answer?"""
+    await db.fetchrow("ping")
+
+
+async def make_key(
+    db: Database, tenant_id: str, *, name: str, prefix: str, key_hash: bytes, operator: bool
+) -> KeyRow | None:
+    """Store a key's hash, making the tenant if need be; None when the very key is there already."""
+    await db.fetchrow("tenant_ensure", tenant_id)
+    row = await db.fetchrow("key_insert", tenant_id, name, prefix, key_hash, operator)
+    return row_as(KeyRow, row) if row is not None else None
+
+
+async def find_key(db: Database, key_hash: bytes) -> tuple[str, bool] | None:
+    """Whose live key is this? (tenant, operator), or None."""
+    row = await db.fetchrow("key_find", key_hash)
+    return (row["tenant_id"], row["operator"]) if row is not None else None
+
+
+async def keys(db: Database, tenant_id: str) -> list[KeyRow]:
+    """A tenant's keys, revoked ones too."""
+    return [row_as(KeyRow, row) for row in await db.fetch("key_list", tenant_id)]
+
+
+async def revoke_key(db: Database, tenant_id: str, key_id: UUID) -> bool:
+    """Revoke a key at once; False when the tenant has no such key."""
+    return await db.fetchrow("key_revoke", tenant_id, key_id) is not None

@@ -1,0 +1,39 @@
+-- Take a queued run. Races closed: two runners (status and NULL owner), an older run queued on the thread (queue_rank), a run
+-- of the thread that is running or waiting (the partial unique index refuses even what this snapshot cannot see).
+-- An interrupted run of the thread is given up in the same statement, with an attempt of its own for its event.
+-- $1 run, $2 pod, $3 boot, $4 agent names, $5 their versions
+WITH claimed AS (
+    UPDATE runs r
+    SET status = 'running', run_owner_pod = $2, run_owner_boot = $3, attempt = r.attempt + 1,
+        claimed_at = now(), last_progress_at = now(), terminal_event_id = NULL
+    WHERE r.id = $1 AND r.status = 'queued' AND r.run_owner_pod IS NULL AND r.agent = ANY ($4::text[])
+      AND NOT EXISTS (SELECT FROM runs o WHERE o.tenant_id = r.tenant_id AND o.thread_id = r.thread_id
+                      AND o.status IN ('running', 'waiting'))
+      AND NOT EXISTS (SELECT FROM runs o WHERE o.tenant_id = r.tenant_id AND o.thread_id = r.thread_id
+                      AND o.status = 'queued' AND o.queue_rank < r.queue_rank)
+    RETURNING r.*
+), begun AS (
+    INSERT INTO attempts (run_id, attempt, pod, boot, code_version)
+    SELECT id, attempt, $2, $3, ($5::text[])[array_position($4::text[], agent)] FROM claimed
+), asked AS (
+    INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
+    SELECT c.tenant_id, c.thread_id, c.id, m.role, m.parts, 'complete'
+    FROM claimed c, LATERAL input_messages(c.input) m
+    WHERE NOT EXISTS (SELECT FROM attempts a WHERE a.run_id = c.id)
+    ORDER BY m.place
+), abandoned AS (
+    UPDATE runs r
+    SET status = 'failed', attempt = r.attempt + 1, terminal_event_id = (r.attempt + 1) || '-1', finished_at = now(),
+        error = '{"code": "abandoned", "message": "a later run of the thread was started"}'
+    FROM claimed c
+    WHERE r.tenant_id = c.tenant_id AND r.thread_id = c.thread_id AND r.status = 'interrupted' AND r.id <> c.id
+    RETURNING r.*
+), told AS (
+    INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
+    SELECT tenant_id, thread_id, id, 'assistant', message_parts(run_shown_text(id), error), 'failed' FROM abandoned
+)
+SELECT c.*, p.pod AS from_pod, p.ended_why AS from_why,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'terminal_event_id', terminal_event_id, 'error', error,
+                                                     'keep_through', run_keep_through(id))), '[]') FROM abandoned) AS abandoned
+FROM claimed c
+LEFT JOIN LATERAL (SELECT pod, ended_why FROM attempts a WHERE a.run_id = c.id ORDER BY attempt DESC LIMIT 1) p ON true

@@ -1,0 +1,9 @@
+-- Submit, within the transaction that holds the thread's lock. With $9 the run goes before all that are queued.
+-- $1 tenant, $2 thread, $3 agent, $4 pool, $5 input, $6 metadata, $7 run id, $8 max crashes, $9 first
+INSERT INTO runs (tenant_id, thread_id, agent, pool, input, metadata, id, max_crashes, queue_rank)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6::jsonb, $7, $8,
+        CASE WHEN $9 THEN coalesce((SELECT min(queue_rank) - 1 FROM runs q WHERE q.tenant_id = $1 AND q.thread_id = $2
+                                    AND q.status = 'queued'), nextval('run_queue_rank'))
+             ELSE nextval('run_queue_rank') END)
+RETURNING *, (SELECT count(*) FROM runs q WHERE q.tenant_id = $1 AND q.thread_id = $2
+              AND q.status IN ('queued', 'running', 'waiting')) AS position

@@ -1,0 +1,117 @@
+"""The agents that runners have loaded, as the record lists them, and whether an input is what one takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jsonschema
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from holdfast.errors import Terminal
+from holdfast.logs import get_logger
+from holdfast.store import AgentRow, caller
+from holdfast_gateway.record import Record
+
+log = get_logger(__name__)
+_FRESH_S = 1.0
+_PROBLEMS_MAX = 8
+_VALIDATORS_MAX = 256
+
+
+class UnknownAgent(Terminal):
+    """No runner has loaded it in the last day."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no runner has loaded an agent named {name!r}")
+        self.known = list(known)
+
+
+class InvalidInput(Terminal):
+    """The input is not what the agent takes. ``problems`` are ``{"loc": [...], "msg": ...}``."""
+
+    def __init__(self, agent: str, problems: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(f"the input is not what agent {agent!r} takes: {problems[0]['msg']}")
+        self.problems = list(problems)
+
+
+class Agents:
+    """The newest row of each name. Read from the record at most once a second; a name that is not known is looked up at once."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._known: dict[str, AgentRow] = {}
+        self._read_at = float("-inf")
+        self._validators: dict[tuple[str, str, str], Validator | None] = {}
+
+    async def all(self) -> list[AgentRow]:
+        """Every agent, by name."""
+        await self._refresh()
+        return list(self._known.values())
+
+    async def find(self, name: str) -> AgentRow:
+        """The agent of a name.
+
+        Raises:
+            UnknownAgent: there is none; it lists those that there are.
+        """
+        if asyncio.get_running_loop().time() - self._read_at > _FRESH_S or name not in self._known:
+            await self._refresh()
+        if name not in self._known:
+            raise UnknownAgent(name, sorted(self._known))
+        return self._known[name]
+
+    def check(self, agent: AgentRow, value: Any) -> None:
+        """Hold an input against the agent's JSON schema, when it has one.
+
+        Raises:
+            InvalidInput: it does not fit.
+        """
+        validator = self._validator(agent)
+        if validator is None:
+            return
+        problems = []
+        try:
+            for error in validator.iter_errors(value):
+                problems.append({"loc": ["body", "input", *error.absolute_path], "msg": error.message[:500]})
+                if len(problems) == _PROBLEMS_MAX:
+                    break
+        except Unresolvable as error:  # the agent's fault, not the caller's: let the agent judge its input
+            log.warning("agent.schema_unusable", agent=agent.name, error=str(error))
+            return
+        if problems:
+            raise InvalidInput(agent.name, problems)
+
+    async def _refresh(self) -> None:
+        rows = await caller.agents(self._record.db)
+        known: dict[str, AgentRow] = {}
+        for row in rows:
+            known.setdefault(row.name, row)
+        self._known = known
+        self._read_at = asyncio.get_running_loop().time()
+
+    def _validator(self, agent: AgentRow) -> Validator | None:
+        key = (agent.name, agent.version, str(agent.boot))
+        if key not in self._validators:
+            if len(self._validators) >= _VALIDATORS_MAX:
+                self._validators.clear()
+            self._validators[key] = _compile(agent)
+        return self._validators[key]
+
+
+def _compile(agent: AgentRow) -> Validator | None:
+    if not agent.input_schema:
+        return None
+    of_dialect = validator_for(agent.input_schema, default=jsonschema.Draft202012Validator)
+    try:
+        of_dialect.check_schema(dict(agent.input_schema))
+    except SchemaError as error:
+        log.warning("agent.schema_unusable", agent=agent.name, error=error.message)
+        return None
+    # an empty registry: a schema that refers to an address must not make the gateway fetch it
+    return of_dialect(dict(agent.input_schema), registry=Registry())

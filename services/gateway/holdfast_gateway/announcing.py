@@ -1,0 +1,128 @@
+"""What follows a commit: the event for the log, the request for a runner, the word to an owner. All of it best effort.
+
+The record has decided already; what is not told here is made good by the reaper's sweep and by the tails. So nothing here may
+fail a request of a client, or hold it up for long while NATS is away. It goes on in a task of its own: a client that goes away
+does not stop it half-way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import UUID
+
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError
+
+from holdfast import metrics
+from holdfast.bus import event_log, requests
+from holdfast.errors import Retryable
+from holdfast.logs import get_logger
+from holdfast.runs import TERMINAL, EventId
+from holdfast.store import Ended, caller
+from holdfast.store.caller import Submitted
+from holdfast.wire import events
+from holdfast.wire.messages import Control
+from holdfast_gateway.carrier import Carrier
+from holdfast_gateway.record import Record
+
+log = get_logger(__name__)
+QUEUED_ID = EventId(0, 1)
+_STEP_TIMEOUT_S = 0.5
+_TOTAL_TIMEOUT_S = 1.0
+_PENDING_MAX = 10_000
+
+
+def queued_frame(submitted: Submitted) -> bytes:
+    """The first event of a run's stream."""
+    run = submitted.run
+    data = {"run_id": str(run.id), "thread_id": run.thread_id, "position": submitted.position}
+    return events.frame(QUEUED_ID, "run.queued", data)
+
+
+class Announcer:
+    """Tells the bus what the record has decided."""
+
+    def __init__(self, record: Record, carrier: Carrier) -> None:
+        self._record = record
+        self._carrier = carrier
+        self._pending: set[asyncio.Task[None]] = set()
+
+    async def submitted(self, submitted: Submitted) -> None:
+        """A run was submitted. Returns when told, or after about a second."""
+        await self._bounded(self._tell_submitted(submitted))
+
+    async def asked_again(self, pool: str, run_id: UUID) -> None:
+        """A submit was repeated while its run is still queued: its request may have been lost with the first one's gateway."""
+        await self._bounded(self._request(pool, run_id))
+
+    async def ended(self, ended: Ended, pod: str | None) -> None:
+        """A run was cancelled, or, if it is still running on ``pod``, asked to end."""
+        await self._bounded(self._tell_ended(ended, pod))
+
+    async def _bounded(self, telling: Coroutine[Any, Any, None]) -> None:
+        if len(self._pending) >= _PENDING_MAX:
+            telling.close()
+            return
+        task = asyncio.create_task(telling, name="announce")
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        await asyncio.wait({task}, timeout=_TOTAL_TIMEOUT_S)
+
+    async def _tell_submitted(self, submitted: Submitted) -> None:
+        run = submitted.run
+        await self._attempt(lambda: self._append_queued(submitted), "run.queued", run.id)
+        if submitted.replaced is not None:
+            await self._attempt(lambda: self._tell_replaced(submitted.replaced), "replaced", run.id)
+        await self._request(run.pool, run.id)
+
+    async def _append_queued(self, submitted: Submitted) -> None:
+        with contextlib.suppress(event_log.Refused):  # somebody has claimed it already, and written first
+            await event_log.append(
+                self._carrier.client,
+                submitted.run.id,
+                queued_frame(submitted),
+                last_id=QUEUED_ID,
+                boot=None,
+                expected_seq=0,
+                timeout_s=_STEP_TIMEOUT_S,
+            )
+
+    async def _tell_replaced(self, replaced: Ended | None) -> None:
+        if replaced is not None:
+            row = (await caller.tails(self._record.db, [replaced.id])).get(replaced.id)
+            await self._tell_ended(replaced, row.run_owner_pod if row is not None else None)
+
+    async def _tell_ended(self, ended: Ended, pod: str | None) -> None:
+        if ended.status in TERMINAL:
+            metrics.RUNS_ENDED.labels(status=ended.status).inc()
+            await self._attempt(lambda: self._append_end(ended), "end", ended.id)
+        elif pod is not None:
+            await self._attempt(lambda: self._tell_owner(ended, pod), "cancel", ended.id)
+        if ended.next_id is not None and ended.next_pool is not None:
+            await self._request(ended.next_pool, ended.next_id)
+
+    async def _append_end(self, ended: Ended) -> None:
+        assert ended.terminal_event_id is not None
+        event_id = EventId.parse(ended.terminal_event_id)
+        data = {"keep_through": ended.keep_through}
+        await event_log.tell(self._carrier.client, ended.id, event_id, f"run.{ended.status}", data)
+
+    async def _tell_owner(self, ended: Ended, pod: str) -> None:
+        word = Control(action="cancel", run_id=ended.id, attempt=ended.attempt)
+        await requests.control(self._carrier.broker, pod, word)
+
+    async def _request(self, pool: str, run_id: UUID) -> None:
+        async def publish() -> None:
+            await requests.publish(self._carrier.broker, pool, run_id, timeout_s=_STEP_TIMEOUT_S)
+
+        await self._attempt(publish, "request", run_id)
+
+    async def _attempt(self, tell: Callable[[], Coroutine[Any, Any, None]], what: str, run_id: UUID) -> None:
+        try:
+            async with asyncio.timeout(_TOTAL_TIMEOUT_S):
+                await tell()
+        except (Retryable, NatsError, APIError, TimeoutError) as error:
+            log.info("bus.not_told", what=what, run_id=str(run_id), error=str(error))

@@ -1,0 +1,51 @@
+"""The HTTP application: routes, errors, what stands before them, and the OpenAPI page."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from holdfast import __version__
+from holdfast.service import Service, health_routes
+from holdfast_gateway.http import events, fleet, not_yet, runs, submit, threads
+from holdfast_gateway.http.guards import Draining, InTime, LoopbackNames, WholeBody
+from holdfast_gateway.http.problems import answer_with_problems
+from holdfast_gateway.parts import Parts
+
+_ABOUT = """\
+Runs of agents that outlive the runner they run on.
+
+Submit a run, follow its events, and connect again with the last event's id whenever the connection ends other than cleanly.
+Send an API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>` (not with `HOLDFAST_AUTH=none`). Errors are
+`application/problem+json` with a stable `code`.
+"""
+
+
+def make_app(parts: Parts, service: Service) -> ASGIApp:
+    """The ASGI application of one gateway."""
+    app = FastAPI(title="Holdfast", version=__version__, description=_ABOUT, redoc_url=None, redirect_slashes=False)
+    app.state.parts = parts
+    for module in (submit, runs, events, threads, fleet, not_yet):
+        app.include_router(module.router, prefix="/v1")
+    app.router.routes.extend(health_routes(service))
+    answer_with_problems(app, parts.record)
+    return _guarded(app, parts)
+
+
+def _guarded(app: ASGIApp, parts: Parts) -> ASGIApp:
+    """From the inside out."""
+    settings = parts.settings
+    guarded: ASGIApp = InTime(app, parts.record)
+    guarded = WholeBody(guarded, settings.body_bytes_max)
+    guarded = Draining(guarded, parts.draining)
+    if settings.auth == "none":
+        guarded = LoopbackNames(guarded, settings.cors_origins)
+    return CORSMiddleware(
+        guarded,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-api-key"],
+        expose_headers=["location", "retry-after", "x-workflow-run-id"],
+        max_age=600,
+    )

@@ -1,0 +1,159 @@
+"""Errors as problem+json (RFC 9457) with a stable ``code``: one table from what went wrong to a status and a code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from holdfast.errors import BusUnavailable, NotFound, Refused, StoreUnavailable
+from holdfast.logs import get_logger
+from holdfast_gateway.agents import InvalidInput, UnknownAgent
+from holdfast_gateway.auth import KeyRefused
+from holdfast_gateway.http.stream import StreamReset
+from holdfast_gateway.record import Record
+
+log = get_logger(__name__)
+RETRY_AFTER_S = 1
+
+NOT_YET_FIELDS = frozenset(
+    {"deadline_s", "idle_timeout_s", "max_crashes", "on_owner_lost", "on_unknown", "from_position", "parent_run_id"}
+)
+"""Fields of a submit whose behaviour is not built yet: refused by name, never accepted and then not heeded."""
+
+_REFUSED_STATUS = {
+    "thread_busy": 409,
+    "thread_exists": 409,
+    "run_ended": 409,
+    "idempotency_mismatch": 422,
+    "invalid_value": 422,
+    "invalid_cursor": 422,
+    "invalid_header": 422,
+    "not_supported_yet": 422,
+}
+_HTTP_CODES = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class Problem(BaseModel):
+    """What went wrong. ``code`` is stable; ``detail`` is for a person."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:holdfast:problem:unknown_agent",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "code": "unknown_agent",
+                    "detail": "no runner has loaded an agent named 'asistant'",
+                    "known": ["assistant", "echo"],
+                }
+            ]
+        },
+    )
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, Any]] | None = Field(
+        default=None, description="where a request's shape is wrong: `loc`, `msg`"
+    )
+
+
+def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """A problem as a response; ``more`` are further members of it."""
+    body = {
+        "type": f"urn:holdfast:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **more,
+    }
+    return Response(to_json(body), status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
+def record_away(detail: str) -> Response:
+    """Postgres is away: try again."""
+    return problem(503, "record_unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _wrong_shape(error: RequestValidationError) -> Response:
+    errors = [{"loc": list(each["loc"]), "msg": each["msg"]} for each in error.errors()]
+    if any(each["type"] == "json_invalid" for each in error.errors()):
+        return problem(400, "malformed_json", "the body is not JSON", errors=errors)
+    extra = {str(each["loc"][-1]) for each in error.errors() if each["type"] == "extra_forbidden"}
+    if not_yet := sorted(extra & NOT_YET_FIELDS):
+        return problem(422, "not_supported_yet", f"not supported yet: {', '.join(not_yet)}", fields=not_yet)
+    first = errors[0] if errors else {"loc": [], "msg": "?"}
+    where = ".".join(str(part) for part in first["loc"])
+    return problem(422, "invalid_request", f"{where}: {first['msg']}", errors=errors)
+
+
+def answer_with_problems(app: FastAPI, record: Record) -> None:
+    """Have ``app`` answer every error with a problem."""
+
+    async def wrong_shape(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return _wrong_shape(error)
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        return problem(_REFUSED_STATUS.get(error.code, 409), error.code, error.message)
+
+    async def not_found(_: Request, error: Exception) -> Response:
+        assert isinstance(error, NotFound)
+        return problem(404, f"{error.what}_not_found", str(error))
+
+    async def no_key(_: Request, error: Exception) -> Response:
+        assert isinstance(error, KeyRefused)
+        return problem(401, error.code, error.message, headers={"WWW-Authenticate": 'Bearer realm="holdfast"'})
+
+    async def unknown_agent(_: Request, error: Exception) -> Response:
+        assert isinstance(error, UnknownAgent)
+        return problem(422, "unknown_agent", str(error), known=error.known)
+
+    async def invalid_input(_: Request, error: Exception) -> Response:
+        assert isinstance(error, InvalidInput)
+        return problem(422, "invalid_input", str(error), errors=error.problems)
+
+    async def store_away(_: Request, error: Exception) -> Response:
+        assert isinstance(error, StoreUnavailable)
+        record.failed(error)
+        return record_away(str(error))
+
+    async def bus_away(_: Request, error: Exception) -> Response:
+        return problem(503, "bus_unavailable", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
+
+    async def of_http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = _HTTP_CODES.get(error.status_code, "http_error")
+        return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+    async def bug(request: Request, error: Exception) -> Response:
+        if isinstance(error, StreamReset):  # on purpose; its response has begun, so what is returned here is not sent
+            return Response(status_code=503)
+        log.error("request.failed", path=request.url.path, exc_info=error)
+        return problem(500, "internal_error", "this is a bug of Holdfast; the gateway's log has the details")
+
+    app.add_exception_handler(RequestValidationError, wrong_shape)
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(NotFound, not_found)
+    app.add_exception_handler(KeyRefused, no_key)
+    app.add_exception_handler(UnknownAgent, unknown_agent)
+    app.add_exception_handler(InvalidInput, invalid_input)
+    app.add_exception_handler(StoreUnavailable, store_away)
+    app.add_exception_handler(BusUnavailable, bus_away)
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(Exception, bug)

@@ -1,0 +1,260 @@
+"""One reader of one run's stream: ready bytes, in order, to the end, whatever is away meanwhile.
+
+It reads the log by itself from its cursor, then joins the run's tail. Its queue holds references to messages that all viewers
+share, and is bounded: a viewer that is too slow loses its queue, reads by itself again at its own pace, and holds nobody up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from holdfast.bus import event_log
+from holdfast.errors import BusUnavailable, StoreUnavailable
+from holdfast.runs import TERMINAL, EventId
+from holdfast.runs.fold import TERMINAL_TYPES
+from holdfast.store import TailRow
+from holdfast.wire.events import KEEPALIVE
+from holdfast_gateway.batch import Batch
+from holdfast_gateway.continuity import Continuity
+from holdfast_gateway.keepalives import with_keepalives
+from holdfast_gateway.picture import RunGone, ending_frame
+from holdfast_gateway.tail import Tail
+
+if TYPE_CHECKING:
+    from holdfast_gateway.tails import Tails
+
+_CHUNK_BYTES = 64 * 1024
+_RETRY_PAUSE_S = 0.5
+_LOG_PATIENCE_S = 2.0  # a reconnect to NATS takes less; after that a run that has ended is shown from the record alone
+_STALE_READS_MAX = 3
+
+
+class Viewer:
+    """Follows a run from ``after`` on, exclusive. Use: iterate :meth:`chunks`, and close that iterator.
+
+    Args:
+        tails: where the run's tail comes from.
+        row: the run, as the record had it when the viewer came.
+        after: the cursor; None: from the start.
+        keepalive_interval_s: after so long without an event, a comment is due.
+        queue_bytes_max: what may wait for the viewer.
+    """
+
+    def __init__(
+        self, tails: Tails, row: TailRow, after: EventId | None, *, keepalive_interval_s: float, queue_bytes_max: int
+    ) -> None:
+        self.run_id: UUID = row.id
+        self.seq = 0
+        self._tails = tails
+        self._row = row
+        self._tail: Tail | None = None
+        self._continuity = Continuity(after, lambda: tails.picture(self.run_id))
+        self._out: list[bytes] = []
+        self._queue: deque[Batch] = deque()
+        self._queued_bytes = 0
+        self._queue_bytes_max = queue_bytes_max
+        self._joined = False
+        self._start_over = False
+        self._gone = False
+        self._over = False
+        self._told_of_end = False
+        self._pause_s = 0.0
+        self._wake = asyncio.Event()
+        self._keepalive_interval_s = keepalive_interval_s
+        self._loop = asyncio.get_running_loop()
+        self._wrote_at = self._loop.time()
+        self._keepalive_timer: asyncio.TimerHandle | None = None
+
+    def offer(self, batch: Batch) -> None:
+        """The tail hands on a message."""
+        self._queued_bytes += len(batch.payload)
+        if self._queued_bytes > self._queue_bytes_max and self._queue:
+            self._drop_out()
+        else:
+            self._queue.append(batch)
+        self._wake.set()
+
+    def start_over(self) -> None:
+        """The log is another one than before: read it from its beginning. What the viewer has is known by its ids."""
+        self._drop_out()
+        self._start_over = True
+        self._wake.set()
+
+    def lose(self) -> None:
+        """The run is gone from the record."""
+        self._gone = True
+        self._wake.set()
+
+    def _drop_out(self) -> None:
+        """Leave the tail's live messages; what waited is read from the stream again."""
+        self._joined = False
+        self._queue.clear()
+        self._queued_bytes = 0
+        if self._tail is not None:
+            self._tail.dismiss(self)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Whole events and keepalive comments, joined as they gathered. It ends after the run's last event.
+
+        Raises:
+            RunGone: the run was deleted.
+        """
+        self._wrote_at = self._loop.time()
+        self._keepalive_timer = self._loop.call_at(self._keepalive_at(), self._keepalive_due)
+        try:
+            while not self._over:
+                source = self._live() if self._joined else with_keepalives(self._catch_up(), self._keepalive_at)
+                async with contextlib.aclosing(source):
+                    async for chunk in source:
+                        yield chunk
+                        self._wrote_at = self._loop.time()
+                if self._may_be_over():
+                    self._over = await self._agreed()
+                    self._continuity.ending, self._told_of_end = None, False
+                    self._pause_s = _RETRY_PAUSE_S
+        finally:
+            self._keepalive_timer.cancel()
+            if self._tail is not None:
+                await self._tails.leave(self._tail, self)
+
+    def _may_be_over(self) -> bool:
+        return self._continuity.ending is not None or self._told_of_end
+
+    async def _agreed(self) -> bool:
+        """Does the record agree that the viewer has seen the end? An interruption, the last event a moment ago, may be over."""
+        try:
+            row = await self._tails.row(self.run_id)
+        except StoreUnavailable:
+            return self._continuity.ending in TERMINAL_TYPES  # such an event follows the record's commit
+        if row is None:
+            return True
+        self._row = row
+        last, ended_by = self._continuity.last, row.terminal_event_id
+        if last is None or ended_by is None:
+            return False
+        return last == EventId.parse(ended_by) or (row.status in TERMINAL and last > EventId.parse(ended_by))
+
+    async def _take(self, batch: Batch) -> None:
+        if batch.seq is not None and batch.seq <= self.seq:
+            return
+        await self._continuity.take(batch, self._out)
+        if batch.seq is None:
+            self._told_of_end = True
+        else:
+            self.seq = batch.seq
+
+    def _flush(self) -> bytes:
+        chunk = b"".join(self._out)
+        self._out.clear()
+        return chunk
+
+    async def _live(self) -> AsyncGenerator[bytes, None]:
+        """What the tail hands on; returns at an event that may be the last, and when this viewer has dropped out."""
+        while self._joined:
+            if not self._queue and not self._gone:
+                self._wake.clear()
+                await self._wake.wait()
+            if self._gone:
+                raise RunGone(str(self.run_id))
+            try:
+                while self._queue:
+                    await self._take(self._queue[0])
+                    if self._queue:  # it may have dropped out meanwhile
+                        self._queued_bytes -= len(self._queue.popleft().payload)
+            except StoreUnavailable:
+                self._drop_out()  # a gap is mended from the record: try again, from the log
+            if self._out:
+                yield self._flush()
+            elif self._keepalive_at() <= self._loop.time():
+                yield KEEPALIVE
+            if self._may_be_over() and not self._queue:
+                return
+
+    def _keepalive_at(self) -> float:
+        return self._wrote_at + self._keepalive_interval_s
+
+    def _keepalive_due(self) -> None:
+        """One timer for the viewer's life, set anew when it fires: a timer for each wait would cost more than an event does."""
+        due_at, now = self._keepalive_at(), self._loop.time()
+        if due_at <= now:
+            self._wake.set()
+            due_at = now + self._keepalive_interval_s
+        self._keepalive_timer = self._loop.call_at(due_at, self._keepalive_due)
+
+    async def _catch_up(self) -> AsyncGenerator[bytes, None]:
+        """Read the log from where this viewer stands to its end, then join the tail. Goes on trying while something is away."""
+        began_at = self._loop.time()
+        while not (self._joined or self._may_be_over()):
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = 0.0
+            if self._gone:
+                raise RunGone(str(self.run_id))
+            try:
+                async with contextlib.aclosing(self._replay()) as replay:
+                    async for chunk in replay:
+                        yield chunk
+            except BusUnavailable:
+                self._pause_s = _RETRY_PAUSE_S
+                if self._loop.time() - began_at >= _LOG_PATIENCE_S:
+                    await self._end_without_the_log()
+            except StoreUnavailable:
+                self._pause_s = _RETRY_PAUSE_S
+            if self._out:
+                yield self._flush()
+
+    async def _replay(self) -> AsyncGenerator[bytes, None]:
+        if self._start_over:
+            self._start_over, self.seq = False, 0
+        ending = ending_frame(self._row)
+        if ending is None:
+            self._tail = self._tail or self._tails.follow(self)
+            await self._tail.listen(self._tails.client)
+            async for chunk in self._read_log():
+                yield chunk
+            if self._continuity.ending is None and not self._start_over:
+                self._joined = self._tail.admit(self, self._continuity.last)
+            return
+        # The record was read before; now the log, up to its leader's end; only then is the last event made, if it is missing.
+        end = await event_log.end(self._tails.client, self.run_id)
+        for _ in range(_STALE_READS_MAX):
+            async for chunk in self._read_log():
+                yield chunk
+            if self.seq >= end.seq:
+                break
+        if self._continuity.ending is None:
+            await self._take(Batch.of(None, ending))
+            if self._out:
+                yield self._flush()
+
+    async def _read_log(self) -> AsyncGenerator[bytes, None]:
+        size = 0
+        async for entry in event_log.read(self._tails.client, self.run_id, self.seq):
+            try:
+                batch = Batch.of(entry.seq, entry.payload)
+            except ValueError:  # not events: the gap that it leaves is mended like any other
+                self.seq = entry.seq
+                continue
+            await self._take(batch)
+            size += len(entry.payload)
+            if size >= _CHUNK_BYTES and self._out:
+                yield self._flush()
+                size = 0
+        if self._out:
+            yield self._flush()
+
+    async def _end_without_the_log(self) -> None:
+        """NATS is away. If the run has ended, the record alone can bring the viewer to the end."""
+        frame = ending_frame(self._row)
+        ending = self._tail.ending if frame is None and self._tail is not None else None
+        if frame is not None:
+            ending = Batch.of(None, frame)
+        elif ending is not None and self._continuity.last is not None and ending.last <= self._continuity.last:
+            ending = None  # an interruption that is over
+        if ending is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self._take(ending)

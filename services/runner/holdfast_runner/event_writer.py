@@ -1,0 +1,282 @@
+"""The one ordered writer of an attempt's events: ids, coalescing, and mending a log that was lost.
+
+While one append is in flight, new events gather and go together. When the log does not take them within the budget, or is not the
+one that was written so far, it counts as lost: events are dropped, flushes return at once, and as soon as NATS is back a
+``snapshot`` replaces all before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nats.aio.client import Client
+from pydantic_core import PydanticSerializationError
+
+from holdfast import metrics
+from holdfast.errors import AgentFailed, BusUnavailable, LostOwnership
+from holdfast.logs import get_logger
+from holdfast.runs import EventId, Lease
+from holdfast.wire import events
+from holdfast_runner.fenced_log import FencedLog
+
+log = get_logger(__name__)
+_BATCH_BYTES_MAX = 256 * 1024
+_HEADERS_BYTES_MAX = 4096
+_MEND_INTERVAL_S = 0.25
+_END_PATIENCE_S = 2.0
+
+
+class EventWriter:
+    """Writes the events of one attempt. Use: :meth:`open`, :meth:`emit` and :meth:`flush`, at the end :meth:`seal` and
+    :meth:`tell_end`, :meth:`close`.
+
+    Args:
+        client: a connection with ``pending_size=0``: an append that was given up on must not land later.
+        lease: whose events these are.
+        budget_s: how long an append is retried before the log counts as lost.
+        buffer_bytes_max: what may be emitted and not yet acknowledged.
+        snapshot: the data of a snapshot as of now.
+        on_lost: called once with where it showed, when somebody else is found to have the run.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        lease: Lease,
+        *,
+        budget_s: float,
+        buffer_bytes_max: int,
+        snapshot: Callable[[], Mapping[str, Any]],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._lease = lease
+        self._log = FencedLog(client, lease, budget_s=budget_s)
+        self._buffer_bytes_max = buffer_bytes_max
+        self._snapshot = snapshot
+        self._on_lost = on_lost
+        self._frames: deque[tuple[EventId, bytes]] = deque()
+        self._bytes = 0
+        self._next = EventId(lease.attempt, 1)
+        self._acked: EventId | None = None
+        self._losses = 0
+        self._log_lost = False
+        self._given_up = False
+        self._superseded = ""
+        self._sealed = False
+        self._owed: EventId | None = None
+        self._changed = asyncio.Condition()
+        self._wake = asyncio.Event()
+        self._pump_task: asyncio.Task[None] | None = None
+
+    @property
+    def next_id(self) -> EventId:
+        """The id that the next event will have."""
+        return self._next
+
+    @property
+    def event_bytes_max(self) -> int:
+        """The largest event that fits into a message."""
+        return self._client.max_payload - _HEADERS_BYTES_MAX
+
+    async def open(self) -> EventId | None:
+        """Find the log's end. Returns the id of its last event; None when it has none, or cannot be read within the budget.
+
+        Raises:
+            LostOwnership: a later attempt has written already.
+        """
+        end: EventId | None = None
+        try:
+            end = await self._log.find_end()
+        except BusUnavailable:
+            self._lose_log()
+        self._pump_task = asyncio.create_task(self._pump(), name=f"events {self._lease.run_id}")
+        return end
+
+    def emit(self, event_type: str, data: Mapping[str, Any]) -> EventId:
+        """Add an event behind all earlier ones. Returns its id at once; :meth:`flush` says when it is in the log.
+
+        Raises:
+            AgentFailed: nothing was added: ``event_buffer_full`` (far more was emitted than the log has taken), ``too_large``,
+                ``not_json``.
+        """
+        event_id = self._next
+        self._add(event_id, event_type, data)
+        self._next = event_id.next()
+        return event_id
+
+    def emit_snapshot(self) -> None:
+        """Add a ``snapshot`` of now. One that fits into no message costs the log, not the run: tails go on from the record."""
+        self._add_snapshot(self._next)
+        self._next = self._next.next()
+
+    async def flush(self) -> EventId | None:
+        """Wait until all that was emitted is in the log. Returns the last event's id, or None when the log lost some of it.
+
+        Raises:
+            LostOwnership: somebody else writes this run's log now.
+        """
+        target, losses = EventId(self._next.attempt, self._next.n - 1), self._losses
+        if target.n == 0 or self._pump_task is None:
+            return None
+        if not self._log_lost:
+            async with self._changed:
+                await self._changed.wait_for(
+                    lambda: self._superseded or self._losses != losses or self._has_acked(target)
+                )
+        if self._superseded:
+            raise LostOwnership(self._superseded)
+        return None if self._log_lost or self._losses != losses else target
+
+    def seal(self) -> EventId:
+        """Nothing but the terminal event follows, after the snapshot that a lost log is owed. Returns the terminal event's id.
+
+        So that the id which the record is told cannot be another event's.
+        """
+        if not self._sealed and self._log_lost:
+            self._owed = self._next
+            self._next = self._next.next()
+        self._sealed = True
+        return self._next
+
+    async def tell_end(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """Write the terminal event, if NATS takes it; whoever tails the run makes it from the record otherwise.
+
+        Raises:
+            LostOwnership: somebody else writes this run's log now.
+        """
+        if self._pump_task is None:
+            return
+        try:
+            async with asyncio.timeout(_END_PATIENCE_S), self._changed:
+                await self._changed.wait_for(lambda: self._superseded or self._given_up or not self._log_lost)
+            self.emit(event_type, data)
+        except (TimeoutError, AgentFailed) as error:
+            log.info("run.end_untold", run_id=str(self._lease.run_id), error=str(error))
+        await self.flush()
+
+    async def close(self) -> None:
+        """Stop; what was not flushed is dropped."""
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+            await asyncio.wait({self._pump_task})
+
+    # -- the queue ---------------------------------------------------------------------------------------------------
+
+    def _add(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> None:
+        try:
+            one = events.frame(event_id, event_type, data)
+        except PydanticSerializationError as error:
+            raise AgentFailed("not_json", f"an event {event_type} is not a JSON value: {error}") from error
+        if len(one) > self.event_bytes_max:
+            raise AgentFailed(
+                "too_large", f"an event {event_type} has {len(one)} bytes; {self.event_bytes_max} are allowed"
+            )
+        if self._log_lost:
+            return
+        if self._bytes + len(one) > self._buffer_bytes_max:
+            raise AgentFailed("event_buffer_full", f"{self._bytes} bytes of events wait for the event log")
+        self._frames.append((event_id, one))
+        self._bytes += len(one)
+        self._wake.set()
+
+    def _add_snapshot(self, event_id: EventId) -> None:
+        data = self._snapshot()
+        steps = [{**step, "output": None, "output_left_out": True} for step in data.get("steps", ())]
+        for attempted in (data, {**data, "steps": steps}):
+            try:
+                self._add(event_id, "snapshot", attempted)
+            except AgentFailed as failed:
+                log.info("event_log.snapshot_refused", run_id=str(self._lease.run_id), error=failed.message)
+            else:
+                return
+        self._give_up()
+
+    # -- the pump ----------------------------------------------------------------------------------------------------
+
+    async def _pump(self) -> None:
+        try:
+            while True:
+                if self._log_lost:
+                    await self._mend()
+                if self._given_up:
+                    return
+                await self._wake.wait()
+                self._wake.clear()
+                while self._frames and not self._log_lost:
+                    await self._append_batch()
+        except LostOwnership as lost:
+            self._superseded = str(lost)
+            await self._tell_flushers()
+            self._on_lost(self._superseded)
+        except Exception:  # the run goes on without its log: the record decides, and tails go on from there
+            log.exception("event_log.failed", run_id=str(self._lease.run_id), attempt=self._lease.attempt)
+            self._give_up()
+            await self._tell_flushers()
+
+    async def _append_batch(self) -> None:
+        """Append what has gathered, as one message, and wait for the answer."""
+        batch: list[bytes] = []
+        size = 0
+        last_id = self._frames[0][0]
+        for event_id, one in self._frames:
+            if batch and size + len(one) > _BATCH_BYTES_MAX:
+                break
+            batch.append(one)
+            size += len(one)
+            last_id = event_id
+        with metrics.APPEND_SECONDS.time():
+            landed = await self._log.append(b"".join(batch), last_id)
+        if not landed:
+            self._lose_log()
+            await self._tell_flushers()
+            return
+        for _ in batch:
+            self._frames.popleft()
+        self._bytes -= size
+        self._acked = last_id
+        await self._tell_flushers()
+
+    def _lose_log(self) -> None:
+        log.warning("event_log.lost", run_id=str(self._lease.run_id), attempt=self._lease.attempt)
+        metrics.LOGS_LOST.inc()
+        self._log_lost = True
+        self._losses += 1
+        self._frames.clear()
+        self._bytes = 0
+        self._wake.set()
+
+    def _give_up(self) -> None:
+        """For good: what is emitted from now on is dropped."""
+        self._lose_log()
+        self._given_up = True
+
+    async def _mend(self) -> None:
+        """Wait for the log, then replace all before it by a snapshot; emits that come meanwhile queue up behind it."""
+        if self._sealed and self._owed is None:  # lost with the terminal event: no id is left for a snapshot
+            self._given_up = True
+        while not self._given_up:
+            try:
+                await self._log.find_end()
+                break
+            except BusUnavailable as error:
+                log.debug("event_log.away", run_id=str(self._lease.run_id), error=str(error))
+                await asyncio.sleep(_MEND_INTERVAL_S)
+        if not self._given_up:
+            self._log_lost = False
+            self._acked = None
+            if self._owed is not None:
+                self._add_snapshot(self._owed)
+            else:
+                self.emit_snapshot()
+        await self._tell_flushers()
+
+    def _has_acked(self, target: EventId) -> bool:
+        return self._acked is not None and self._acked >= target
+
+    async def _tell_flushers(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()

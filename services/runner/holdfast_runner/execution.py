@@ -1,0 +1,255 @@
+"""One attempt of one run: from its first event to its end, with every way in which it may be stopped.
+
+The agent runs in a task of its own. It is stopped by a cancel, by the loss of the run, or by a drain; whatever happens, exactly
+one thing is written at the end: a finish, a release, or nothing when the run is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nats.aio.client import Client
+
+from holdfast import metrics
+from holdfast.errors import AgentFailed, LostOwnership, StoreUnavailable
+from holdfast.logs import get_logger
+from holdfast.runs import Lease, Outcome
+from holdfast.settings import RunnerSettings
+from holdfast.store import Claimed, Database, Finished, owner
+from holdfast_agent import Agent, Run
+from holdfast_runner.backend import RunBackend
+from holdfast_runner.ending import Ending, end, failed
+from holdfast_runner.event_writer import EventWriter
+from holdfast_runner.journal import Journal, until_known
+from holdfast_runner.work_threads import WorkThreads, working_for
+
+log = get_logger(__name__)
+_PROGRESS_INTERVAL_S = 15.0
+_UNWIND_TIMEOUT_S = 5.0
+
+
+class Stop(StrEnum):
+    """Why an attempt is stopped before its agent is done. A cancel overrides a release, a loss overrides both."""
+
+    CANCEL = "cancel"
+    LOST = "lost"
+    RELEASE = "release"
+
+
+_RANK = {Stop.RELEASE: 1, Stop.CANCEL: 2, Stop.LOST: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What an execution works with: the record, the connection that appends events (``pending_size=0``), the threads."""
+
+    db: Database
+    appends: Client
+    threads: WorkThreads
+    settings: RunnerSettings
+
+
+class Execution:
+    """Runs one attempt. :meth:`run` returns when the attempt is over; :meth:`stop` asks it to be."""
+
+    def __init__(self, links: Links, claimed: Claimed, lease: Lease, agent: Agent) -> None:
+        self._links = links
+        self._claimed = claimed
+        self.lease = lease
+        self._agent = agent
+        self._stop: Stop | None = None
+        self._lost_at = "the owned check"
+        self._halted = asyncio.Event()
+        self._agent_task: asyncio.Task[Any] | None = None
+        self._interrupted = False
+        self._backend: RunBackend | None = None
+        self._writer = EventWriter(
+            links.appends,
+            lease,
+            budget_s=links.settings.append_budget_s,
+            buffer_bytes_max=links.settings.event_buffer_bytes_max,
+            snapshot=lambda: self._backend.snapshot() if self._backend is not None else {},
+            on_lost=self._lose,
+        )
+
+    def stop(self, why: Stop) -> None:
+        """Stop the agent: for a cancel or a loss at once, for a release at its next step boundary. Safe to repeat."""
+        if self._stop is not None and _RANK[why] <= _RANK[self._stop]:
+            return
+        self._stop = why
+        if why is not Stop.RELEASE:
+            self._halted.set()
+        if why is not Stop.RELEASE or self._backend is None or not self._backend.in_step:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cancel the agent's task, even within a step (the drain's grace is over)."""
+        if self._agent_task is not None:
+            self._interrupted = self._agent_task.cancel() or self._interrupted
+
+    def _lose(self, where: str) -> None:
+        self._lost_at = where
+        self.stop(Stop.LOST)
+
+    async def run(self) -> Finished | None:
+        """The whole attempt. Returns what its last write made of the run; None when the run was lost."""
+        keeper = asyncio.create_task(self._keep_progress(), name=f"progress {self.lease.run_id}")
+        try:
+            ending = await self._attempt()
+            shown_text = self._backend.shown_text if self._backend is not None else ""
+            return await end(self._links.db, self.lease, self._writer, ending, shown_text)
+        except LostOwnership as lost:
+            metrics.OWNERSHIP_LOST.inc()
+            log.info("run.lost", run_id=str(self.lease.run_id), attempt=self.lease.attempt, where=str(lost))
+            return None
+        finally:
+            keeper.cancel()
+            self.interrupt()
+            await self._writer.close()
+
+    async def _attempt(self) -> Ending:
+        """Begin, and run the agent. Whatever goes wrong is how the run ends: no path leaves it without an end."""
+        try:
+            return await self._run_agent(await self._begin())
+        except AgentFailed as failure:
+            return failed(failure.code, failure.message)
+        except LostOwnership:
+            raise
+        except Exception as error:
+            log.exception("run.broken", run_id=str(self.lease.run_id), attempt=self.lease.attempt)
+            return failed("internal_error", f"the runner could not run it: {type(error).__name__}: {error}")
+        finally:
+            if self._backend is not None:
+                self._backend.close()
+
+    # -- beginning ---------------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> RunBackend:
+        """Read the journal, find the log's end, and say who goes on from where."""
+        recorded = await until_known(lambda: owner.journal(self._links.db, self.lease.run_id))
+        journal = Journal(self._links.db, self.lease, recorded)
+        self._backend = RunBackend(
+            self._links.db,
+            self._claimed.run,
+            journal,
+            self._writer,
+            step_bytes_max=self._links.settings.step_bytes_max,
+            at_boundary=self._at_boundary,
+            on_lost=self._lose,
+        )
+        log_end = await self._writer.open()
+        who = {"run_id": str(self.lease.run_id), "attempt": self.lease.attempt, "pod": self.lease.owner.pod}
+        if self._claimed.from_why is None:
+            self._writer.emit("run.started", who)
+            return self._backend
+        keep = journal.keep_through()
+        reached = keep is None or (log_end is not None and log_end >= keep)
+        whole = reached and all(step.last_event_id is not None for step in journal.finished)
+        from_where = {
+            "from_pod": self._claimed.from_pod,
+            "reason": self._claimed.from_why if whole else "log_lost",
+            "keep_through": str(keep) if keep is not None and whole else None,
+        }
+        self._writer.emit("run.resumed", {**who, **from_where})
+        if not whole:
+            self._writer.emit_snapshot()
+        return self._backend
+
+    def _at_boundary(self) -> None:
+        """A step is about to start: not in an attempt that is to stop."""
+        if self._stop is None:
+            return
+        self._interrupted = True
+        if asyncio.current_task() is not self._agent_task:  # a task that the agent made: the agent itself has to end
+            self.interrupt()
+        raise asyncio.CancelledError
+
+    # -- the agent ---------------------------------------------------------------------------------------------------
+
+    async def _run_agent(self, backend: RunBackend) -> Ending:
+        """Run the agent to its end, or to where it was stopped.
+
+        Raises:
+            AgentFailed: the run failed, with this code.
+            LostOwnership: somebody else has the run.
+        """
+        run = self._claimed.run
+        if run.cancel_requested_at is not None:
+            self.stop(Stop.CANCEL)
+        if self._stop is not None:
+            return self._stopped(self._stop)
+        face = Run(
+            id=run.id,
+            thread_id=run.thread_id,
+            agent=run.agent,
+            attempt=self.lease.attempt,
+            input=run.input,
+            metadata=run.metadata,
+            backend=backend,
+        )
+        task = asyncio.create_task(_call(self._agent, face), name=f"agent {run.id}")
+        self._agent_task = task
+        await self._unwound(task)
+        ending = self._came_to(task, backend)
+        if ending.how == "release":
+            await self._links.threads.ended(run.id)
+        return ending
+
+    async def _unwound(self, task: asyncio.Task[Any]) -> None:
+        """Wait for the agent. One that was cancelled and will not stop is left behind: it can show and write nothing more."""
+        halted = asyncio.create_task(self._halted.wait())
+        try:
+            await asyncio.wait({task, halted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            halted.cancel()
+        _, unwinding = await asyncio.wait({task}, timeout=_UNWIND_TIMEOUT_S)
+        if unwinding:
+            log.warning("agent.will_not_stop", run_id=str(self.lease.run_id), agent=self._agent.name)
+
+    def _stopped(self, why: Stop) -> Ending:
+        if why is Stop.LOST:
+            raise LostOwnership(self._lost_at)
+        return Ending(Outcome.CANCELLED if why is Stop.CANCEL else "release")
+
+    def _came_to(self, task: asyncio.Task[Any], backend: RunBackend) -> Ending:
+        """Read the agent's task. Raises as :meth:`_run_agent` does."""
+        error = task.exception() if task.done() and not task.cancelled() else None
+        if self._stop is not None and (self._interrupted or self._stop is not Stop.RELEASE):
+            return self._stopped(self._stop)  # whatever an agent that was interrupted made of that
+        backend.refuse_diverged()
+        if task.cancelled():
+            raise AgentFailed("agent_error", "the agent cancelled itself")
+        if error is None:
+            return Ending(Outcome.COMPLETED, output=backend.finish(task.result()))
+        if not isinstance(error, (AgentFailed, LostOwnership)):
+            log.warning("agent.failed", run_id=str(self.lease.run_id), exc_info=error)
+            raise AgentFailed("agent_error", f"{type(error).__name__}: {error}") from error
+        raise error
+
+    async def _keep_progress(self) -> None:
+        """Say to the record, at most every 15 s, that events flow."""
+        said = self._writer.next_id
+        while True:
+            await asyncio.sleep(_PROGRESS_INTERVAL_S)
+            if self._writer.next_id == said:
+                continue
+            said = self._writer.next_id
+            try:
+                await owner.progress(self._links.db, self.lease)
+            except StoreUnavailable:
+                continue
+            except LostOwnership as lost:
+                self._lose(str(lost))
+                return
+
+
+async def _call(agent: Agent, face: Run) -> Any:
+    """The agent, in a task of its own. ``sys.exit`` in it ends the run, not the pod."""
+    working_for.set(face.id)
+    try:
+        return await agent.function(face)
+    except SystemExit as left:
+        raise AgentFailed("agent_error", f"the agent called sys.exit({left.code})") from left

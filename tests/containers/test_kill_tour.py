@@ -1,0 +1,142 @@
+"""compose.yaml on a real engine: the container that owns a run is killed, and the viewer's stream goes on to the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import pytest
+
+from holdfast.runs.event_id import EventId
+from holdfast.runs.fold import Fold
+from tests.containers.compose import CommandFailed, Compose, log_lines, metric, run
+from tests.support.wait import wait_until
+
+pytestmark = [pytest.mark.containers, pytest.mark.xdist_group("containers")]
+
+CHUNKS = 50  # of 100 ms each: the answer takes 5 s, and the owner is killed near its beginning
+HEARTBEAT_TTL_S = 5.0
+
+
+@dataclass(slots=True)
+class Viewer:
+    """One client of a run's stream: every event it got, and what it shows."""
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    fold: Fold = field(default_factory=Fold)
+    seen: defaultdict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+
+    async def follow(self, client: httpx2.AsyncClient, url: str) -> None:
+        """Read the stream until the server ends it."""
+        async with client.sse(url) as stream:
+            async for event in stream:
+                data = json.loads(event.data)
+                self.events.append((event.event, data))
+                self.fold.apply(EventId.parse(event.id), event.event, data)
+                self.seen[event.event].set()
+
+    async def until(self, event_type: str, timeout_s: float = 20.0) -> None:
+        await asyncio.wait_for(self.seen[event_type].wait(), timeout_s)
+
+    def of(self, event_type: str) -> list[dict[str, Any]]:
+        return [data for kind, data in self.events if kind == event_type]
+
+
+@pytest.fixture
+async def client(key: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=15.0) as one:
+        yield one
+
+
+@contextmanager
+def killed(container: str) -> Iterator[None]:
+    """A container is killed, and started again at the end."""
+    run("docker", "kill", "--signal", "KILL", container)
+    try:
+        yield
+    finally:
+        run("docker", "start", container)
+
+
+async def boots(client: httpx2.AsyncClient, api: str) -> dict[str, str]:
+    """The runners that a gateway lists: name to boot."""
+    answer = (await client.get(f"{api}/pods")).raise_for_status()
+    return {pod["pod"]: pod["boot"] for pod in answer.json()["items"]}
+
+
+async def test_another_container_goes_on_when_the_owners_is_killed(system: Compose, client: httpx2.AsyncClient) -> None:
+    first, second = (f"http://{system.address(gateway, 8080)}/v1" for gateway in ("gateway-1", "gateway-2"))
+    runners, reapers = system.hosts("runner"), system.hosts("reaper")
+    assert (len(runners), len(reapers)) == (3, 2)
+    before = await boots(client, first)
+    assert before.keys() == runners, "a runner's name is its container's host name"
+    await wait_until(  # a reaper that has just started, or has missed a beat, is ready before it declares deaths
+        lambda: all(metric(reaper, "holdfast_reaper_sees") == 1 for reaper in reapers),
+        description="every reaper may declare deaths",
+        timeout_s=30,
+    )
+
+    question = {"role": "user", "content": f"slow:{CHUNKS}x100"}
+    submitted = await client.post(f"{first}/runs", json={"agent": "assistant", "input": {"messages": [question]}})
+    assert submitted.status_code == 202, submitted.text
+    viewer = Viewer()
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(viewer.follow(client, f"{second}/runs/{submitted.json()['id']}/events"))
+        await viewer.until("text.delta")
+        (owner,) = (started["pod"] for started in viewer.of("run.started"))
+        killed_at = asyncio.get_running_loop().time()
+        with killed(owner):
+            await viewer.until("run.resumed")
+            resumed_s = asyncio.get_running_loop().time() - killed_at
+
+    (resumed,) = viewer.of("run.resumed")
+    assert (resumed["from_pod"], resumed["reason"]) == (owner, "owner_lost")
+    assert resumed["pod"] in runners - {owner}
+    assert resumed_s < HEARTBEAT_TTL_S, "found by its silence, not by its broken links"
+    assert viewer.events[-1][0] == "run.completed", viewer.events[-1]
+    assert viewer.fold.text == "".join(f"chunk-{i} " for i in range(1, CHUNKS + 1))
+
+    async def is_back() -> bool:
+        now = await boots(client, first)
+        return now.keys() == runners and now[owner] != before[owner]
+
+    await wait_until(is_back, description=f"{owner} is listed again, with a new boot", timeout_s=30)
+    await asyncio.to_thread(system.until_ready, timeout_s=30)
+
+
+def test_compose_refuses_to_start_without_a_first_key(engine: None) -> None:
+    with pytest.raises(CommandFailed, match="secret of at least 16 characters"):
+        Compose("holdfast-keyless", {"HOLDFAST_BOOTSTRAP_KEY": ""})("config")
+
+
+def test_our_containers_run_as_nobody_in_particular_and_write_nowhere(system: Compose) -> None:
+    ours = [each for each in system.inspect() if each["Config"]["Image"] == system.environment["HOLDFAST_IMAGE"]]
+    assert len(ours) == 9
+    for each in ours:
+        assert each["Config"]["User"] == "10001:10001", each["Name"]
+        assert each["HostConfig"]["ReadonlyRootfs"], each["Name"]
+        assert each["HostConfig"]["CapDrop"] == ["ALL"], each["Name"]
+
+
+@pytest.mark.parametrize("service", ["gateway-1", "gateway-2", "runner", "reaper"])
+def test_logs_are_lines_of_json(system: Compose, service: str) -> None:
+    for host in system.hosts(service):
+        lines = [json.loads(line) for line in log_lines(host)]
+        assert lines
+        assert all(line.keys() >= {"event", "level", "timestamp"} for line in lines)
+
+
+def test_sigterm_ends_every_service_in_its_grace(system: Compose) -> None:
+    stopped = {service: min(system.hosts(service)) for service in ("gateway-2", "runner", "reaper", "mock-model")}
+    run("docker", "stop", *stopped.values())
+    try:
+        codes = {name: each["State"]["ExitCode"] for name in stopped for each in system.inspect(name)}
+    finally:
+        run("docker", "start", *stopped.values())
+    assert codes == dict.fromkeys(stopped, 0)

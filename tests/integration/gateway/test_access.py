@@ -1,0 +1,161 @@
+"""Who may ask: keys, tenants, loopback names, browsers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from holdfast.store import caller
+from holdfast_gateway.auth import make_key
+from holdfast_local.servers import NatsServer
+from tests.integration.gateway.world import CHAT, World
+from tests.support.pods import FakePod
+
+BOOTSTRAP = "a-first-key-of-24-letters"
+
+
+@pytest.fixture
+async def keyed(shared_nats: NatsServer, postgres_url: str) -> AsyncIterator[World]:
+    """A gateway that wants keys."""
+    async with World(postgres_url, shared_nats.url, auth="keys", bootstrap_key=BOOTSTRAP) as made:
+        yield made
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Basic eDp5"}, {"Authorization": "Bearer"}, {"X-Api-Key": ""}]
+)
+async def test_no_key_is_401(keyed: World, headers: dict[str, str]) -> None:
+    for path in ("/v1/runs", "/v1/agents", "/v1/threads/x/events"):
+        answer = await keyed.http.get(path, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "key_missing")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("key", ["hf_nobodys", "x" * 10_000, "\xff"])
+async def test_a_bad_key_is_401(keyed: World, key: str) -> None:
+    answer = await keyed.http.get("/v1/runs", headers=[(b"X-Api-Key", key.encode("latin-1"))])
+    assert (answer.status_code, answer.json()["code"]) == (401, "key_invalid")
+
+
+async def test_health_needs_no_key(keyed: World) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
+        assert (await keyed.http.get(path)).status_code == 200
+
+
+async def test_the_bootstrap_key_is_an_operators(keyed: World) -> None:
+    for headers in (bearer(BOOTSTRAP), {"X-Api-Key": BOOTSTRAP}, {"Authorization": f"bearer  {BOOTSTRAP}"}):
+        assert (await keyed.http.get("/v1/runs", headers=headers)).status_code == 200
+    stored = await caller.keys(keyed.db, "default")
+    assert [(row.name, row.operator) for row in stored] == [("bootstrap", True)]
+    assert BOOTSTRAP not in str(stored)
+
+
+async def test_a_revoked_key_is_refused_at_once(keyed: World) -> None:
+    key, row = await make_key(keyed.db, "default", name="n", operator=False)
+    assert key.startswith("hf_")
+    assert (await keyed.http.get("/v1/runs", headers=bearer(key))).status_code == 200
+    assert await caller.revoke_key(keyed.db, "default", row.id)
+    assert (await keyed.http.get("/v1/runs", headers=bearer(key))).status_code == 401
+
+
+async def test_another_tenants_things_are_not_there(keyed: World) -> None:
+    ours, _ = await make_key(keyed.db, "ours", name="", operator=False)
+    theirs, _ = await make_key(keyed.db, "theirs", name="", operator=True)
+    await keyed.load()
+    body = {"agent": "echo", "input": CHAT, "thread_id": "t"}
+    once = {**bearer(ours), "Idempotency-Key": "k"}
+    run = (await keyed.http.post("/v1/runs", json=body, headers=once)).json()
+
+    async def asked(method: str, path: str) -> int:
+        return (await keyed.http.request(method, path, headers=bearer(theirs))).status_code
+
+    for path in ("", "/steps", "/attempts", "/events"):
+        assert await asked("GET", f"/v1/runs/{run['id']}{path}") == 404
+    assert await asked("POST", f"/v1/runs/{run['id']}/cancel") == 404
+    for path in ("", "/messages", "/events", "/queue"):
+        assert await asked("GET", f"/v1/threads/t{path}") == 404
+    assert await asked("DELETE", "/v1/threads/t") == 404
+    assert (await keyed.http.get("/v1/runs", headers=bearer(theirs))).json()["items"] == []
+    assert (await keyed.http.get("/v1/threads", headers=bearer(theirs))).json()["items"] == []
+    # names and idempotency keys are each tenant's own
+    again = await keyed.http.post("/v1/runs", json=body, headers={**bearer(theirs), "Idempotency-Key": "k"})
+    assert again.status_code == 202
+    assert again.json()["id"] != run["id"]
+    # a thread's cursor does not open another tenant's run
+    answer = await keyed.http.get(
+        "/v1/threads/t/events", headers={**bearer(theirs), "Last-Event-ID": f"{run['id']}:0-1"}
+    )
+    assert answer.status_code == 404
+    assert (await keyed.http.get(f"/v1/runs/{run['id']}", headers=bearer(ours))).status_code == 200
+
+
+async def test_pods_show_host_and_pid_to_operators_only(keyed: World) -> None:
+    pod = FakePod("runner-x", nats_url=keyed.nats_url, postgres_url=keyed.postgres_url, interval_s=0.5, ttl_s=5)
+    await pod.start()
+    try:
+        operator, _ = await make_key(keyed.db, "default", name="", operator=True)
+        plain, _ = await make_key(keyed.db, "default", name="", operator=False)
+
+        async def shown(key: str) -> dict[str, Any]:
+            items = (await keyed.http.get("/v1/pods", headers=bearer(key))).json()["items"]
+            return dict(next(item for item in items if item["pod"] == "runner-x"))
+
+        whole = await shown(operator)
+        assert (whole["host"], whole["pid"], whole["boot"]) == ("test", 1, str(pod.boot))
+        assert {"pool", "slots", "running", "draining", "version"} <= whole.keys()
+        assert {"host", "pid"}.isdisjoint(await shown(plain))
+    finally:
+        await pod.kill()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.1:8080", ""])
+async def test_without_keys_the_host_must_be_a_loopback_name(world: World, host: str) -> None:
+    answer = await world.http.get("/v1/runs", headers={"Host": host})
+    assert (answer.status_code, answer.json()["code"]) == (403, "host_not_loopback")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080"])
+async def test_loopback_names_are_taken(world: World, host: str) -> None:
+    assert (await world.http.get("/v1/runs", headers={"Host": host})).status_code == 200
+
+
+async def test_without_keys_the_origin_must_be_a_loopback_name(world: World) -> None:
+    for origin in ("https://evil.example", "null", "http://[", "http://localhost.evil.example"):
+        answer = await world.http.get("/v1/runs", headers={"Origin": origin})
+        assert (answer.status_code, answer.json()["code"]) == (403, "origin_not_loopback")
+    assert (await world.http.get("/v1/runs", headers={"Origin": "http://localhost:3000"})).status_code == 200
+
+
+async def test_browsers_of_named_origins_are_let_in(shared_nats: NatsServer, postgres_url: str) -> None:
+    async with World(
+        postgres_url, shared_nats.url, auth="keys", bootstrap_key=BOOTSTRAP, cors_origins=("https://app.example",)
+    ) as world:
+        ask = {
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,last-event-id",
+        }
+        preflight = await world.http.options("/v1/runs", headers=ask)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+        refused = await world.http.options("/v1/runs", headers={**ask, "Origin": "https://evil.example"})
+        assert refused.status_code == 400
+        answer = await world.http.get("/v1/runs", headers={"Origin": "https://app.example"})
+        assert answer.status_code == 401  # an error, too, is readable for the page
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        exposed = answer.headers["access-control-expose-headers"].lower()
+        assert "x-workflow-run-id" in exposed
+        assert "location" in exposed
+        other = await world.http.get("/v1/runs", headers={"Origin": "https://evil.example", **bearer(BOOTSTRAP)})
+        assert "access-control-allow-origin" not in other.headers
+
+
+async def test_no_origin_is_let_in_by_default(world: World) -> None:
+    answer = await world.http.get("/v1/runs", headers={"Origin": "http://localhost:3000"})
+    assert "access-control-allow-origin" not in answer.headers

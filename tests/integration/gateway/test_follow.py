@@ -1,0 +1,170 @@
+"""Following a run: from the start, from a cursor, late, while it is taken over, and when it is over."""
+
+from __future__ import annotations
+
+from holdfast.runs import Outcome
+from holdfast.store import Database, stranger
+from tests.integration.gateway.hands import Hands
+from tests.integration.gateway.stream import Stream
+from tests.integration.gateway.world import CHAT, World
+from tests.support.wait import wait_until
+
+
+async def reclaim(db: Database, hands: Hands) -> None:
+    """What a reaper does when the owner has died."""
+    lease = hands.lease
+    assert await stranger.reclaim(db, lease.owner, [(lease.run_id, lease.attempt)])
+
+
+async def test_a_stream_shows_a_run_from_its_queueing_to_its_clean_end(world: World) -> None:
+    run = await world.submit()
+    stream = await world.follow(run["id"])
+    assert stream.answer.status_code == 200
+    assert stream.answer.headers["content-type"].startswith("text/event-stream")
+    assert stream.answer.headers["cache-control"] == "no-cache"
+    assert stream.answer.headers["x-accel-buffering"] == "no"
+    await stream.until("run.queued")
+    hands = await world.claim(run["id"])
+    await hands.step("0", "Hel", "lo")
+    await hands.finish()
+    await stream.until_end()
+    assert stream.ids == ["0-1", "1-1", "1-2", "1-3", "1-4", "1-5", "1-6"]
+    assert stream.types[-1] == "run.completed"
+    assert stream.fold.text == "Hello"
+    assert stream.events[0].data == {"run_id": run["id"], "thread_id": run["thread_id"], "position": 1}
+
+
+async def test_f30_a_viewer_moves_to_another_gateway_and_misses_nothing(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    first = await world.follow(run["id"])
+    await hands.begin_step("0")
+    await hands.text("0", "a", "b")
+    await first.until("text.delta", count=2)
+    async with World(world.postgres_url, world.nats_url) as other:
+        await hands.text("0", "c")
+        from_start = await other.follow(run["id"])
+        from_cursor = await other.follow(run["id"], Last_Event_ID="1-4")
+        await hands.text("0", "d")
+        await hands.end_step("0")
+        await hands.finish()
+        for stream in (first, from_start, from_cursor):
+            await stream.until_end()
+    assert from_start.frames == first.frames
+    cut = first.ids.index("1-4") + 1
+    assert from_cursor.frames == first.frames[cut:]
+    assert first.fold.text == "abcd"
+
+
+async def test_f31_viewers_come_and_go_and_the_run_does_not_notice(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    viewers = [await world.follow(run["id"]) for _ in range(10)]
+    await hands.begin_step("0")
+    await hands.text("0", "a")
+    for viewer in viewers:
+        await viewer.until("text.delta")
+    before = await world.http.get(f"/v1/runs/{run['id']}")
+    for viewer in viewers:
+        await viewer.close()
+    await wait_until(lambda: world.gateway.followed == 0, description="the tail has gone with its last viewer")
+    assert (await world.http.get(f"/v1/runs/{run['id']}")).json() == before.json()
+    await hands.text("0", "b")
+    late = await world.follow(run["id"])
+    await hands.end_step("0")
+    assert await hands.finish() == "completed"
+    await late.until_end()
+    assert late.fold.text == "ab"
+    assert late.ids == ["0-1", *(f"1-{n}" for n in range(1, 7))]
+
+
+async def test_f32_early_late_and_reconnected_viewers_hold_the_same_transcript_over_a_takeover(world: World) -> None:
+    run = await world.submit()
+    early = await world.follow(run["id"])
+    hands = await world.claim(run["id"])
+    kept = await hands.step("0", "kept ")
+    await hands.begin_step("1")
+    await hands.text("1", "lost")
+    await early.until("text.delta", count=2)
+    await reclaim(world.db, hands)
+    heir = await world.claim(run["id"], pod="runner-2")
+    late = await world.follow(run["id"])
+    await late.until("run.resumed")
+    resumed = next(event for event in late.events if event.type == "run.resumed")
+    assert resumed.data["keep_through"] == str(kept)
+    reconnected = await world.follow(run["id"], Last_Event_ID=str(early.last_id))
+    await heir.step("1", "again")
+    await heir.finish()
+    for stream in (early, late, reconnected):
+        await stream.until_end()
+    assert early.fold.text == late.fold.text == "kept again"
+    assert early.frames == late.frames
+    assert early.duplicates == late.duplicates == 0
+    record = (await world.http.get(f"/v1/runs/{run['id']}")).json()
+    assert record["output"] == {"text": "kept again"}
+
+
+async def test_a_zombies_last_words_are_dropped(world: World) -> None:
+    run = await world.submit()
+    zombie = await world.claim(run["id"])
+    stream = await world.follow(run["id"])
+    await zombie.emit("custom", {"position": None, "name": "n", "data": 1})
+    await reclaim(world.db, zombie)
+    last_word = zombie.make("custom", {"position": None, "name": "n", "data": 2})
+    heir = await world.claim(run["id"], pod="runner-2")
+    end = await world.log_end(run["id"])
+    zombie._seq = end.seq  # it guesses the end right, which the fence alone would let pass
+    await zombie.append(last_word)
+    heir._seq = (await world.log_end(run["id"])).seq
+    await heir.finish()
+    await stream.until_end()
+    late = await world.follow(run["id"])
+    await late.until_end()
+    assert stream.ids == late.ids == ["0-1", "1-1", "1-2", "2-1", "2-2"]
+
+
+async def test_the_header_wins_over_the_query_and_cursors_are_exclusive(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    await hands.step("0", "a", "b")
+    await hands.finish()
+    path = f"/v1/runs/{run['id']}/events"
+    both = await world.follow(f"{path}?after=1-1", Last_Event_ID="1-5")
+    await both.until_end()
+    assert both.ids == ["1-6"]
+    by_query = await world.follow(f"{path}?after=1-4")
+    await by_query.until_end()
+    assert by_query.ids == ["1-5", "1-6"]
+
+
+async def test_a_cursor_at_or_after_the_end_gets_a_clean_end_and_nothing_else(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    await hands.finish()
+    for cursor in ("1-2", "1-99"):
+        stream = await world.follow(run["id"], Last_Event_ID=cursor)
+        await stream.until_end()
+        assert stream.events == []
+
+
+async def test_a_submit_can_be_followed_at_once_and_begins_with_its_queueing(world: World) -> None:
+    await world.load()
+    body = {"agent": "echo", "input": CHAT}
+    stream = await Stream.open(
+        f"{world.url}/v1/runs", method="POST", headers={"Accept": "text/event-stream"}, body=body
+    )
+    try:
+        assert stream.answer.status_code == 200
+        run_id = stream.answer.headers["x-workflow-run-id"]
+        assert stream.answer.headers["location"] == f"/v1/runs/{run_id}"
+        await stream.until("run.queued")
+        assert stream.events[0].data["run_id"] == run_id
+        hands = await world.claim(run_id)
+        await hands.step("0", "hi")
+        await hands.finish(Outcome.FAILED, error="agent_error")
+        await stream.until_end()
+        assert stream.ids == ["0-1", *(f"1-{n}" for n in range(1, 6))]
+        assert stream.types[-1] == "run.failed"
+        assert stream.events[-1].data == {"error": {"code": "agent_error", "message": "it went wrong"}}
+    finally:
+        await stream.close()

@@ -1,0 +1,113 @@
+"""One Postgres for these tests, migrated once into a template from which databases are made.
+
+Making a database costs as much as thirty tests' statements, so tests share one that each finds empty: nobody connected, no row
+but the first migration's. A test that changes the schema, or wants none, has one of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from hypothesis import settings
+
+from holdfast.store import Database
+from holdfast.store.migrate import migrate
+from holdfast_local.servers import PostgresServer
+from tests.integration.store.record import Record
+
+settings.register_profile("holdfast", deadline=None, print_blob=True)
+settings.load_profile("holdfast")
+
+# those whose rows refer to others' first
+_TABLES = ("idempotency_keys", "messages", "steps", "attempts", "runs", "threads", "agents", "api_keys")
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements, each in a transaction of its own (CREATE DATABASE wants that)."""
+    connection = await asyncpg.connect(url, timeout=10)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PostgresServer]:
+    """The server. Whoever pauses it resumes it."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"))
+    await server.start()
+    try:
+        yield server
+    finally:
+        server.kill()  # an orderly end would first write all those databases to the disk
+        shutil.rmtree(server.data_dir)
+
+
+async def _make_database(server: PostgresServer, template: str) -> str:
+    name = f"test_{uuid4().hex}"
+    # Durability is Postgres's own and not under test; without the wait for the disk a commit costs a tenth.
+    await execute(
+        server.url,
+        f"CREATE DATABASE {name} TEMPLATE {template}",
+        f"ALTER DATABASE {name} SET synchronous_commit = off",
+    )
+    return server.url.rsplit("/", 1)[0] + "/" + name
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(postgres: PostgresServer) -> str:
+    """The name of a migrated database that nobody connects to."""
+    url = await _make_database(postgres, "template0")
+    migrate(url)
+    return url.rsplit("/", 1)[1]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_url(postgres: PostgresServer, template: str) -> str:
+    """The database that tests share; they ask for ``url``."""
+    return await _make_database(postgres, template)
+
+
+@pytest.fixture
+async def url(shared_url: str) -> str:
+    """A migrated database without a row, and without a session of an earlier test that might still write."""
+    await execute(
+        shared_url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        ";".join(f"DELETE FROM {table}" for table in _TABLES),
+        "DELETE FROM tenants WHERE id <> 'default'",
+    )
+    return shared_url
+
+
+@pytest.fixture
+async def own_url(postgres: PostgresServer, template: str) -> str:
+    """A migrated database for a test that changes its schema."""
+    return await _make_database(postgres, template)
+
+
+@pytest.fixture
+async def empty_url(postgres: PostgresServer) -> str:
+    """A database without a schema."""
+    return await _make_database(postgres, "template0")
+
+
+@pytest.fixture
+async def db(url: str) -> AsyncIterator[Database]:
+    """A pool on a migrated database."""
+    database = Database(url, pool_size=8, timeout_s=5.0)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def record(db: Database) -> Record:
+    """The record in that database."""
+    return Record(db)
