@@ -11,10 +11,13 @@ die() { echo "base-image: $*" >&2; exit 1; }
 command -v debootstrap >/dev/null || die "debootstrap is missing (apt-get install debootstrap)"
 
 # The release itself (no -updates, no -security) of the main component, as apt knows it.
-read -r mirror release < <(
+source_of_release() {
   apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Identifier: Packages' |
-    awk '$1 == "main" && $2 !~ /-/ {print $3, $2; exit}'
-) || die "apt knows no package lists here: run apt-get update first"
+    awk '$1 == "main" && $2 ~ /^[a-z]+$/ && !found++ {print $3, $2}'
+}
+source=$(source_of_release)
+[ -n "$source" ] || { apt-get update -qq >&2 && source=$(source_of_release); }  # a fresh machine has no lists yet
+read -r mirror release <<<"$source" && [ -n "$release" ] || die "apt names no release to install from"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

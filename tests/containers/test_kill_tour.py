@@ -18,10 +18,9 @@ from holdfast.runs.fold import Fold
 from tests.containers.compose import CommandFailed, Compose, log_lines, metric, run
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.containers, pytest.mark.xdist_group("containers")]
+pytestmark = pytest.mark.containers
 
 CHUNKS = 50  # of 100 ms each: the answer takes 5 s, and the owner is killed near its beginning
-HEARTBEAT_TTL_S = 5.0
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class Viewer:
                 self.fold.apply(EventId.parse(event.id), event.event, data)
                 self.seen[event.event].set()
 
-    async def until(self, event_type: str, timeout_s: float = 20.0) -> None:
+    async def until(self, event_type: str, timeout_s: float = 30.0) -> None:
         await asyncio.wait_for(self.seen[event_type].wait(), timeout_s)
 
     def of(self, event_type: str) -> list[dict[str, Any]]:
@@ -64,6 +63,28 @@ def killed(container: str) -> Iterator[None]:
         run("docker", "start", container)
 
 
+def log(container: str) -> list[dict[str, Any]]:
+    """What a service has logged; fails on a line that is not JSON."""
+    return [json.loads(line) for line in log_lines(container)]
+
+
+async def clear_sight(reapers: set[str]) -> None:
+    """Wait until every reaper may declare deaths: one that has just started, or missed a beat, is ready before that."""
+    await wait_until(
+        lambda: all(metric(reaper, "holdfast_reaper_sees") == 1 for reaper in reapers),
+        description="every reaper may declare deaths",
+        timeout_s=30,
+    )
+
+
+async def submit(client: httpx2.AsyncClient, api: str) -> str:
+    """A run whose answer takes its time; its id."""
+    question = {"role": "user", "content": f"slow:{CHUNKS}x100"}
+    answer = await client.post(f"{api}/runs", json={"agent": "assistant", "input": {"messages": [question]}})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
 async def boots(client: httpx2.AsyncClient, api: str) -> dict[str, str]:
     """The runners that a gateway lists: name to boot."""
     answer = (await client.get(f"{api}/pods")).raise_for_status()
@@ -76,29 +97,22 @@ async def test_another_container_goes_on_when_the_owners_is_killed(system: Compo
     assert (len(runners), len(reapers)) == (3, 2)
     before = await boots(client, first)
     assert before.keys() == runners, "a runner's name is its container's host name"
-    await wait_until(  # a reaper that has just started, or has missed a beat, is ready before it declares deaths
-        lambda: all(metric(reaper, "holdfast_reaper_sees") == 1 for reaper in reapers),
-        description="every reaper may declare deaths",
-        timeout_s=30,
-    )
+    await clear_sight(reapers)
 
-    question = {"role": "user", "content": f"slow:{CHUNKS}x100"}
-    submitted = await client.post(f"{first}/runs", json={"agent": "assistant", "input": {"messages": [question]}})
-    assert submitted.status_code == 202, submitted.text
+    run_id = await submit(client, first)
     viewer = Viewer()
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        group.create_task(viewer.follow(client, f"{second}/runs/{submitted.json()['id']}/events"))
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        group.create_task(viewer.follow(client, f"{second}/runs/{run_id}/events"))
         await viewer.until("text.delta")
         (owner,) = (started["pod"] for started in viewer.of("run.started"))
-        killed_at = asyncio.get_running_loop().time()
         with killed(owner):
             await viewer.until("run.resumed")
-            resumed_s = asyncio.get_running_loop().time() - killed_at
 
     (resumed,) = viewer.of("run.resumed")
     assert (resumed["from_pod"], resumed["reason"]) == (owner, "owner_lost")
     assert resumed["pod"] in runners - {owner}
-    assert resumed_s < HEARTBEAT_TTL_S, "found by its silence, not by its broken links"
+    deaths = [line for reaper in reapers for line in log(reaper) if line["event"] == "pod.dead"]
+    assert "links_gone" in {death["reason"] for death in deaths if death["pod"] == owner}, "found by its silence alone"
     assert viewer.events[-1][0] == "run.completed", viewer.events[-1]
     assert viewer.fold.text == "".join(f"chunk-{i} " for i in range(1, CHUNKS + 1))
 
@@ -107,7 +121,7 @@ async def test_another_container_goes_on_when_the_owners_is_killed(system: Compo
         return now.keys() == runners and now[owner] != before[owner]
 
     await wait_until(is_back, description=f"{owner} is listed again, with a new boot", timeout_s=30)
-    await asyncio.to_thread(system.until_ready, timeout_s=30)
+    await asyncio.to_thread(system.until_ready, timeout_s=60)
 
 
 def test_compose_refuses_to_start_without_a_first_key(engine: None) -> None:
@@ -127,16 +141,15 @@ def test_our_containers_run_as_nobody_in_particular_and_write_nowhere(system: Co
 @pytest.mark.parametrize("service", ["gateway-1", "gateway-2", "runner", "reaper"])
 def test_logs_are_lines_of_json(system: Compose, service: str) -> None:
     for host in system.hosts(service):
-        lines = [json.loads(line) for line in log_lines(host)]
-        assert lines
-        assert all(line.keys() >= {"event", "level", "timestamp"} for line in lines)
+        assert all(line.keys() >= {"event", "level", "timestamp"} for line in log(host))
 
 
 def test_sigterm_ends_every_service_in_its_grace(system: Compose) -> None:
-    stopped = {service: min(system.hosts(service)) for service in ("gateway-2", "runner", "reaper", "mock-model")}
-    run("docker", "stop", *stopped.values())
+    stopped = {min(system.hosts(service)) for service in ("gateway-2", "runner", "reaper", "mock-model")}
+    run("docker", "stop", *stopped)
     try:
-        codes = {name: each["State"]["ExitCode"] for name in stopped for each in system.inspect(name)}
+        ends = {one["Name"]: one["State"] for one in system.inspect() if one["Config"]["Hostname"] in stopped}
     finally:
-        run("docker", "start", *stopped.values())
-    assert codes == dict.fromkeys(stopped, 0)
+        run("docker", "start", *stopped)
+    assert {name: (end["Status"], end["ExitCode"]) for name, end in ends.items()} == dict.fromkeys(ends, ("exited", 0))
+    assert len(ends) == 4

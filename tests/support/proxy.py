@@ -33,9 +33,13 @@ class _Link:
 
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     gates: dict[Direction, asyncio.Event] = field(default_factory=lambda: {each: asyncio.Event() for each in Direction})
+    is_reset: bool = False
 
     def reset(self) -> None:
-        """Both ends see "connection reset"; what was on its way is lost."""
+        """Both ends see "connection reset"; what was on its way is lost, and whoever waits at a gate finds that out."""
+        self.is_reset = True
+        for gate in self.gates.values():
+            gate.set()
         for writer in self.writers:
             sock = writer.get_extra_info("socket")
             with contextlib.suppress(OSError):
@@ -53,7 +57,7 @@ class _Trap:
 class Proxy:
     """``async with Proxy(host, port) as proxy``: clients connect to ``127.0.0.1:proxy.port``, or to ``proxy.url(...)``.
 
-    All of it is used from one event loop. At the start everything is forwarded.
+    All of it is used from one event loop. At the start everything is forwarded. ``links_ever`` counts the connections taken.
     """
 
     def __init__(self, target_host: str, target_port: int) -> None:
@@ -65,6 +69,7 @@ class Proxy:
         self._stalled: set[Direction] = set()
         self._is_cut = False
         self.port = 0
+        self.links_ever = 0
 
     @classmethod
     def before(cls, url: str) -> Self:
@@ -145,6 +150,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.links_ever += 1
         link = _Link(writers=[writer])
         self._links.add(link)
         try:
@@ -162,6 +168,8 @@ class Proxy:
             if direction not in self._stalled:
                 link.gates[direction].set()
         await link.gates[Direction.UP].wait()
+        if link.is_reset:
+            return
         upstream_reader, upstream_writer = await asyncio.open_connection(*self._target)
         link.writers.append(upstream_writer)
         pumps = [
@@ -182,7 +190,7 @@ class Proxy:
             await gate.wait()
             chunk = await reader.read(_CHUNK_BYTES_MAX)
             await gate.wait()  # it may have closed during the read
-            if not chunk:
+            if not chunk or link.is_reset:
                 break
             if self._springs(direction, chunk):
                 link.reset()

@@ -99,11 +99,11 @@ class Carrier:
                     await self._check_streams.wait()
 
     async def _ensure_streams(self) -> str | None:
+        connected_anew = self._check_streams.is_set()
+        self._check_streams.clear()
         try:
-            if not self._check_streams.is_set() and self._streams_problem is None and not await topology.missing(self.client):
-                return None
-            self._check_streams.clear()
-            await topology.ensure(self.client, replicas=self._settings.nats_replicas)
+            if connected_anew or self._streams_problem is not None or await topology.missing(self.client):
+                await topology.ensure(self.client, replicas=self._settings.nats_replicas)
         except (BusUnavailable, APIError) as error:
             return f"the streams in NATS could not be made or checked: {error}"
         return None

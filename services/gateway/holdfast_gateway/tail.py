@@ -121,8 +121,8 @@ class Tail:
     async def conclude(self, row: TailRow) -> None:
         """The record says that the run has ended, or is interrupted: see that the viewers are told.
 
-        The record was read before; now the log, to its end; and only then is the event made, if it is missing. A log that cannot be
-        read twice in a row is not waited for: what the viewers lack of it, the record has.
+        The record was read before; now the log, to its end; and only then is the event made, if it is missing. A log that cannot
+        be read twice in a row is not waited for: what the viewers lack of it, the record has.
         """
         frame = ending_frame(row)
         if frame is None or (self.ending is not None and self.ending.payload == frame):

@@ -23,6 +23,7 @@ from holdfast_runner.transcript import Transcript
 _position: ContextVar[str | None] = ContextVar("position", default=None)
 _TEXT_TYPES = frozenset({"text.delta", "reasoning.delta"})
 _TEXT_CHARS_MAX = 64 * 1024
+_SHOWN_CHARS_MAX = 16 * 1024 * 1024
 _FRAME_BYTES_MAX = 1024
 
 
@@ -36,6 +37,7 @@ class RunBackend:
         writer: its events.
         step_bytes_max: bound of a step's request and output, as JSON.
         at_boundary: called where a step, or another try of one, is about to start; raises what stops the agent.
+        on_step_ended: called when a step was worked on and has ended, in whatever way.
         on_lost: called when a write of the journal finds that somebody else has the run.
     """
 
@@ -48,6 +50,7 @@ class RunBackend:
         *,
         step_bytes_max: int,
         at_boundary: Callable[[], None],
+        on_step_ended: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self._db = db
@@ -56,6 +59,7 @@ class RunBackend:
         self._writer = writer
         self._bytes_max = min(step_bytes_max, writer.event_bytes_max - _FRAME_BYTES_MAX)
         self._at_boundary = at_boundary
+        self._on_step_ended = on_step_ended
         self._on_lost = on_lost
         self._transcript = Transcript(step.shown_text for step in journal.finished)
         self._finished = [_shown_step(step) for step in journal.finished]
@@ -112,6 +116,8 @@ class RunBackend:
             self._writer.emit(event_type, {"position": position, **data})
             return
         text = clean_text(data["text"])
+        if event_type == "text.delta" and self._transcript.chars + len(text) > _SHOWN_CHARS_MAX:
+            raise AgentFailed("too_large", f"the run has shown more than {_SHOWN_CHARS_MAX} characters of text")
         for start in range(0, len(text), _TEXT_CHARS_MAX):
             piece = text[start : start + _TEXT_CHARS_MAX]
             self._writer.emit(event_type, {"position": position, "text": piece})
@@ -126,6 +132,7 @@ class RunBackend:
     async def step(self, kind: str, name: str, request: Any, work: Callable[[], Awaitable[Any]], retry: Retry) -> Any:
         """One durable step: replayed when finished, else journalled, tried, shown, journalled."""
         self._refuse_closed()
+        name = clean_text(str(name))
         if self._open_step is not None:
             raise AgentFailed("steps_overlap", f"step {name!r} was started within or beside step {self._open_step!r}")
         encoded = encode(request, what=f"the request of step {name!r}", bytes_max=self._bytes_max)
@@ -145,6 +152,7 @@ class RunBackend:
         finally:
             _position.reset(token)
             self._open_step = None
+            self._on_step_ended()
 
     def _refuse_closed(self) -> None:
         if self._closed:

@@ -20,6 +20,7 @@ from holdfast.errors import AgentFailed, BusUnavailable, LostOwnership
 from holdfast.logs import get_logger
 from holdfast.runs import EventId, Lease
 from holdfast.wire import events
+from holdfast_runner.ended import cancelled
 from holdfast_runner.fenced_log import FencedLog
 
 log = get_logger(__name__)
@@ -161,8 +162,7 @@ class EventWriter:
     async def close(self) -> None:
         """Stop; what was not flushed is dropped."""
         if self._pump_task is not None:
-            self._pump_task.cancel()
-            await asyncio.wait({self._pump_task})
+            await cancelled(self._pump_task)
 
     # -- the queue ---------------------------------------------------------------------------------------------------
 

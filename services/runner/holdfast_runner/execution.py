@@ -29,6 +29,7 @@ from holdfast_runner.work_threads import WorkThreads, working_for
 log = get_logger(__name__)
 _PROGRESS_INTERVAL_S = 15.0
 _UNWIND_TIMEOUT_S = 5.0
+_AFTER_STEP_S = 0.5
 
 
 class Stop(StrEnum):
@@ -138,6 +139,7 @@ class Execution:
             self._writer,
             step_bytes_max=self._links.settings.step_bytes_max,
             at_boundary=self._at_boundary,
+            on_step_ended=self._on_step_ended,
             on_lost=self._lose,
         )
         log_end = await self._writer.open()
@@ -166,6 +168,11 @@ class Execution:
         if asyncio.current_task() is not self._agent_task:  # a task that the agent made: the agent itself has to end
             self.interrupt()
         raise asyncio.CancelledError
+
+    def _on_step_ended(self) -> None:
+        """A run that is to be handed over may still come to its end at once; it has not long."""
+        if self._stop is Stop.RELEASE:
+            asyncio.get_running_loop().call_later(_AFTER_STEP_S, self.interrupt)
 
     # -- the agent ---------------------------------------------------------------------------------------------------
 

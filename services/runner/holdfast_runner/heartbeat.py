@@ -29,6 +29,7 @@ from holdfast.runs import Owner
 from holdfast.settings import RunnerSettings
 from holdfast.store.session import Session
 from holdfast.wire.messages import Heartbeat as Beat
+from holdfast_runner.ended import cancelled
 from holdfast_runner.lease import NameLease
 
 log = get_logger(__name__)
@@ -129,7 +130,7 @@ class HeartbeatThread:
         connecting = asyncio.create_task(connection.connect(self._settings.nats_url, link))
         await asyncio.wait({connecting, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not connecting.done():
-            connecting.cancel()
+            await cancelled(connecting)
             return
         client = connecting.result()
         try:

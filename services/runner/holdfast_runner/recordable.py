@@ -50,7 +50,7 @@ def clean_text(text: str) -> str:
 
 def error_of(failed: AgentFailed) -> Mapping[str, str]:
     """A failure as the record and the viewers have it: ``{code, message}``, the message cut to 4000 characters."""
-    message = clean_text(failed.message)
+    message = clean_text(str(failed.message))
     if len(message) > _MESSAGE_CHARS_MAX:
         message = message[: _MESSAGE_CHARS_MAX - 1] + "…"
-    return {"code": clean_text(failed.code), "message": message}
+    return {"code": clean_text(str(failed.code)), "message": message}

@@ -21,6 +21,7 @@ from holdfast.store import Claimed, Database, Finished, owner, schema
 from holdfast.wire.messages import Control
 from holdfast_agent.load import Loaded, load
 from holdfast_runner.claims import Claims
+from holdfast_runner.ended import cancelled
 from holdfast_runner.execution import Execution, Links, Stop
 from holdfast_runner.heartbeat import HeartbeatThread, Load
 from holdfast_runner.owned import OwnedCheck
@@ -135,8 +136,7 @@ class Runner:
             await self._stop_work()
         else:
             await self._drain()
-        serving.cancel()
-        await asyncio.wait({serving})
+        await cancelled(serving)
         if not serving.cancelled() and (error := serving.exception()) is not None:
             raise error
 
@@ -148,10 +148,9 @@ class Runner:
         self._broker.subscriber(names.control_subject(self._me.pod))(self._on_control)
         client = await connection.start(self._broker, self._link)
         appends = await connection.connect(self._settings.nats_url, self._append_link, keep_pending=False)
-        links = Links(self._db, appends, self._threads, self._settings)
-        await self._heartbeat.first_beat.wait()
         try:
-            await self._claim_and_check(client, links)
+            await self._heartbeat.first_beat.wait()
+            await self._claim_and_check(client, Links(self._db, appends, self._threads, self._settings))
         finally:
             await connection.close(appends)
 
@@ -172,9 +171,14 @@ class Runner:
         if self._load.draining:
             claims.close()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_links(), name="links")
-            group.create_task(self._say_agents(), name="agents")
-            group.create_task(check.keep(interval_s=self._settings.owned_check_interval_s), name="owned")
+            beside = {
+                "links": self._watch_links(),
+                "agents": self._say_agents(),
+                "owned": check.keep(interval_s=self._settings.owned_check_interval_s),
+            }
+            for name, side in beside.items():
+                task = group.create_task(side, name=name)
+                task.add_done_callback(lambda _: claims.close())  # one that fails ends the claimers, and so the group
             for number in range(min(_CLAIMERS, self._settings.slots)):
                 claimer = group.create_task(claims.take_until_closed(), name=f"claims {number}")
                 self._claimers.add(claimer)

@@ -7,24 +7,28 @@ from collections.abc import Iterable
 
 class Transcript:
     """Text in the order in which it was shown, by the step that showed it. ``kept`` was shown by earlier attempts.
+    ``chars`` is the length of all of it.
 
     At a takeover viewers keep the text of every finished step, whether the agent has asked for it again or not.
     """
 
     def __init__(self, kept: Iterable[str] = ()) -> None:
         self._kept = "".join(kept)
+        self.chars = len(self._kept)
         self._settled: list[str] = []
         self._open: list[tuple[str | None, str]] = []
 
     def show(self, position: str | None, text: str) -> None:
         """Text was shown, within a step or outside any (None)."""
+        self.chars += len(text)
         self._open.append((position, text))
 
     def begin(self, position: str) -> bool:
         """A step begins, or begins anew: viewers drop what an earlier try of it had shown. Was there any?"""
-        before = len(self._open)
+        dropped = [text for at, text in self._open if at == position]
+        self.chars -= sum(map(len, dropped))
         self._open = [(at, text) for at, text in self._open if at != position]
-        return len(self._open) < before
+        return bool(dropped)
 
     def finish(self, position: str) -> str:
         """A step is finished: returns its text, and what was shown outside any step since the one before.

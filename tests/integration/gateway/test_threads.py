@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from holdfast.runs import Outcome
 from tests.integration.gateway.world import World
 from tests.support.wait import wait_until
@@ -27,10 +25,10 @@ async def test_a_thread_is_made_once_and_used_again(world: World) -> None:
     assert nameless.json()["id"] != without_body.json()["id"]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a/b", "ä", "x" * 129, "a\n"])
-async def test_a_thread_has_a_safe_name(world: World, name: str) -> None:
-    answer = await world.http.post("/v1/threads", json={"id": name})
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+async def test_a_thread_has_a_safe_name(world: World) -> None:
+    for name in ("", "a b", "a/b", "ä", "x" * 129, "a\n"):
+        answer = await world.http.post("/v1/threads", json={"id": name})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), name
 
 
 async def test_threads_are_listed_in_pages(world: World) -> None:
@@ -112,11 +110,11 @@ async def test_a_threads_stream_goes_from_run_to_run_and_ends_when_none_is_activ
     assert done.status_code == 204
 
 
-@pytest.mark.parametrize("cursor", ["1-1", "x:1-1", "00000000-0000-0000-0000-000000000001:x"])
-async def test_a_threads_cursor_names_run_and_event(world: World, cursor: str) -> None:
+async def test_a_threads_cursor_names_run_and_event(world: World) -> None:
     await world.submit(thread="t")
-    answer = await world.http.get("/v1/threads/t/events", headers={"Last-Event-ID": cursor})
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+    for cursor in ("1-1", "x:1-1", "00000000-0000-0000-0000-000000000001:x"):
+        answer = await world.http.get("/v1/threads/t/events", headers={"Last-Event-ID": cursor})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor"), cursor
     unknown = "00000000-0000-0000-0000-000000000001:1-1"
     answer = await world.http.get("/v1/threads/t/events", headers={"Last-Event-ID": unknown})
     assert (answer.status_code, answer.json()["code"]) == (404, "run_not_found")

@@ -70,7 +70,7 @@ async def _do(run: Run, word: Word, value: Any) -> Any:
                 await asyncio.sleep(_WAIT_INTERVAL_S)
         case {"step": words, "name": name, "tries": tries}:
             retry = Retry(tries=tries, first_delay_s=0.01)
-            return await run.model(name, {"words": words}, lambda: _play(run, words), retry=retry)
+            return await run.model(_value(name), {"words": words}, lambda: _play(run, words), retry=retry)
         case {"ask": text}:
             return await run.model("ask", {"text": text}, lambda: _ask(text))
         case {"both": pair}:

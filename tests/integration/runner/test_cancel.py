@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from holdfast.bus import requests
-from holdfast.runs import EventId
-from holdfast.store import Ended, stranger
+from holdfast.errors import StoreUnavailable
+from holdfast.runs import EventId, Owner
+from holdfast.store import Claimed, Database, Ended, owner, stranger
 from holdfast.wire.messages import Control
 from holdfast_runner import execution
 from holdfast_runner.event_writer import EventWriter
@@ -140,6 +142,27 @@ async def test_an_agent_that_will_not_be_cancelled_cannot_write_any_more(
     assert types(log)[-1] == "run.cancelled"
     assert await scene.events(run_id) == log
     assert marks(after) == 0
+
+
+async def test_an_orphan_that_is_to_be_cancelled_ends_with_what_its_viewers_keep(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with scene.here("a") as leaving:
+        run_id = await scene.submit(say("a "), step(say("b ")), wait(tmp_path / "never"))
+        await scene.until_event(run_id, "step.completed")
+        await leaving.drain()
+    made = owner.claim
+
+    async def claim(db: Database, run: UUID, me: Owner, agents: Mapping[str, str]) -> Claimed | None:
+        await made(db, run, me, agents)
+        await cancel(scene, run, tell=False)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(owner, "claim", claim)
+    async with scene.here("b", owned_check_interval_s=0.1):
+        row = await scene.until(run_id, "cancelled")
+    assert (row.attempt, row.terminal_event_id) == (2, "2-1")
+    assert await scene.answer(run_id) == "a b "
 
 
 async def test_an_owner_that_lost_its_run_stops_at_once(scene: Scene, tmp_path: Path) -> None:

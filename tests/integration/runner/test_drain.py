@@ -78,6 +78,23 @@ async def test_between_steps_a_run_is_handed_over_at_once(scene: Scene, tmp_path
     assert (row.status, row.attempt, await scene.answer(run_id)) == ("completed", 2, "a b")
 
 
+async def test_after_its_step_a_run_ends_here_or_is_handed_over(scene: Scene, tmp_path: Path) -> None:
+    gate, never = tmp_path / "gate", tmp_path / "never"
+    async with scene.here("a") as leaving:
+        ends = await scene.submit(step(wait(gate)), say("the end"))
+        goes_on = await scene.submit(step(wait(gate)), wait(never))
+        for run_id in (ends, goes_on):
+            await scene.until_event(run_id, "step.started")
+        leaving.stop.set()
+        await wait_until(lambda: leaving.runner._load.draining, description="it drains")
+        gate.touch()
+        async with asyncio.timeout(5):
+            await leaving.drain()
+        row, _ = await scene.whole(ends)
+        assert (row.status, row.attempt) == ("completed", 1)
+        assert (await scene.row(goes_on)).status == "queued"
+
+
 async def test_between_two_tries_of_a_step_a_run_is_handed_over(scene: Scene, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     async with scene.here("a") as leaving:

@@ -111,6 +111,20 @@ async def test_text_that_the_record_cannot_hold_is_mended_where_it_is_shown(shar
     assert max(len(event.data["text"]) for event in log if event.type == "text.delta") == 64 * 1024
 
 
+async def test_f16_a_run_that_shows_text_without_end_fails(shared: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast_runner.backend._SHOWN_CHARS_MAX", 10)
+    row, _ = await shared.whole(await shared.submit(say("12345"), step(say("67890")), say("1")))
+    assert row.error is not None
+    assert row.error["code"] == "too_large"
+
+
+async def test_a_step_s_name_is_mended_as_text_is(shared: Scene) -> None:
+    run_id = await shared.submit(step(say("a"), name="unholdable"))
+    await shared.whole(run_id)
+    [recorded] = await shared.steps(run_id)
+    assert recorded.name.startswith("a\ufffdb\ufffda")
+
+
 async def test_a_step_returns_what_a_replay_would(shared: Scene) -> None:
     run_id = await shared.submit(step(give("tuple")))
     row, _ = await shared.whole(run_id)

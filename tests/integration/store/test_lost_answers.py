@@ -89,6 +89,8 @@ async def _held_back(proxy: Proxy, url: str, name: str, lease: Lease) -> AsyncIt
     proxy.stall(Direction.UP, new_links=False)
     with pytest.raises(StoreUnavailable):
         await _WRITES[name](Record(db), lease)
+    # the driver asks the server, by another connection, to cancel the statement: that comes too early, and must not come too late
+    await wait_until(lambda: proxy.links_ever >= 2 and proxy.links == 1, description="the cancel request to be over")
     yield
     proxy.resume()
     await db.close()  # the connection ends once the server has read all that was held back

@@ -108,12 +108,14 @@ async def test_a_stall_may_spare_new_connections(proxy: Proxy) -> None:
         await _echoed(await _connect(proxy), within_s=0.05)
 
 
-async def test_a_stalled_link_can_be_cut(proxy: Proxy) -> None:
+async def test_a_stalled_link_can_be_cut_and_loses_what_was_held(proxy: Proxy, heard: list[bytes]) -> None:
     streams = await _connect(proxy)
     await _echoed(streams)
     proxy.stall()
+    streams[1].write(b"lost\n")
     proxy.cut()
     assert await _is_reset(streams)
+    await wait_until(lambda: proxy.links == 0 and heard == [b"hello\n"], description="both ends to be gone")
 
 
 @pytest.mark.parametrize(("direction", "arrives"), [(Direction.UP, b"one\n"), (Direction.DOWN, b"one\nlost\n")])

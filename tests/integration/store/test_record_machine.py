@@ -236,6 +236,6 @@ def test_the_record_does_what_the_pure_table_says(url: str) -> None:
                 super().__init__(runner, Record(db))
 
         try:
-            run_state_machine_as_test(Machine, settings=settings(max_examples=60, stateful_step_count=40))
+            run_state_machine_as_test(Machine, settings=settings(max_examples=50, stateful_step_count=40))
         finally:
             runner.run(db.close())

@@ -85,5 +85,6 @@ def test_clean_text_joins_surrogates_that_belong_together() -> None:
 def test_a_failure_is_bounded_and_clean() -> None:
     error = error_of(AgentFailed("co\x00de", "m\ud800" * 5000))
     assert error["code"] == "co\ufffdde"
+    assert error_of(AgentFailed(404, None)) == {"code": "404", "message": "None"}  # type: ignore[arg-type]  # careless
     assert len(error["message"]) == 4000
     assert error["message"].endswith("\u2026")

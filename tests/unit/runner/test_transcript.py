@@ -23,6 +23,7 @@ def test_a_new_try_drops_what_the_one_before_had_shown() -> None:
     assert transcript.begin("0")
     transcript.show("0", "second try")
     assert transcript.text == "a second try"
+    assert transcript.chars == len(transcript.text)
 
 
 def test_what_earlier_attempts_have_finished_is_kept_replayed_or_not() -> None:

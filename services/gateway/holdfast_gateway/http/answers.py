@@ -12,7 +12,7 @@ from holdfast_gateway.http.models import Page, Run
 from holdfast_gateway.http.problems import Problem
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": description, "content": {"application/problem+json": {}}}
+    status: {"model": Problem, "description": description}
     for status, description in {
         401: "no key, or nobody's",
         422: "a wrong shape, cursor or id, or a field that is not supported yet",

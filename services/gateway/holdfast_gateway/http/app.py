@@ -10,6 +10,7 @@ from holdfast import __version__
 from holdfast.service import Service, health_routes
 from holdfast_gateway.http import events, fleet, not_yet, runs, submit, threads
 from holdfast_gateway.http.guards import Draining, InTime, LoopbackNames, WholeBody
+from holdfast_gateway.http.openapi import describe
 from holdfast_gateway.http.problems import answer_with_problems
 from holdfast_gateway.parts import Parts
 
@@ -30,6 +31,7 @@ def make_app(parts: Parts, service: Service) -> ASGIApp:
         app.include_router(module.router, prefix="/v1")
     app.router.routes.extend(health_routes(service))
     answer_with_problems(app, parts.record)
+    describe(app, with_keys=parts.settings.auth == "keys")
     return _guarded(app, parts)
 
 
@@ -41,6 +43,8 @@ def _guarded(app: ASGIApp, parts: Parts) -> ASGIApp:
     guarded = Draining(guarded, parts.draining)
     if settings.auth == "none":
         guarded = LoopbackNames(guarded, settings.cors_origins)
+    if not settings.cors_origins:
+        return guarded
     return CORSMiddleware(
         guarded,
         allow_origins=settings.cors_origins,

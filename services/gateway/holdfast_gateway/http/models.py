@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from holdfast.runs import OnBusy, Status
@@ -61,7 +61,9 @@ class RunWanted(Taken):
     )
 
     agent: AgentName
-    input: Any = Field(description='what the agent takes; of the built-in ones `{"messages": [{role, content}]}`')
+    input: Annotated[Any, AfterValidator(_not_null)] = Field(
+        description='what the agent takes; of the built-in ones `{"messages": [{role, content}]}`'
+    )
     on_busy: OnBusy = Field(
         default=OnBusy.ENQUEUE,
         description="the thread has an active run: `enqueue` behind it, `reject` with 409, or `replace` it",

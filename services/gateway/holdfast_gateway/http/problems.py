@@ -38,6 +38,7 @@ _REFUSED_STATUS = {
     "invalid_header": 422,
     "not_supported_yet": 422,
 }
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # Python says it in other words before 3.13
 _HTTP_CODES = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -75,7 +76,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     """A problem as a response; ``more`` are further members of it."""
     body = {
         "type": f"urn:holdfast:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "code": code,
         "detail": detail,
