@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, cast
 
 import structlog
@@ -17,42 +18,51 @@ def get_logger(name: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(name))
 
 
-def _redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for field in _SECRET_FIELDS & event.keys():
         event[field] = "[redacted]"
     return event
 
 
 def configure(level: str, form: str, **context: object) -> None:
-    """Set logging up for this process; called by ``__main__`` alone.
+    """Set logging up for this process, libraries' lines included; called by ``__main__`` alone.
 
     Args:
-        level: debug, info, warning or error.
+        level: debug, info, warning or error. Libraries are heard from warning on.
         form: "json" or "console".
-        context: fields that every line carries (service, pod, boot).
+        context: fields that every line carries (service), whichever thread writes it.
     """
+
+    def add_context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**context, **event}
+
     minimum = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(
-        level=max(minimum, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
-    )
-    logging.getLogger("nats").setLevel(
-        logging.CRITICAL
-    )  # every refused reconnect would be a traceback; Link tells of them
     renderer: Any = (
         structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
     )
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        add_context,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        *([structlog.processors.format_exc_info] if form == "json" else []),
+        _redact,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
-            *([structlog.processors.format_exc_info] if form == "json" else []),
-            cast(Any, _redact),
-            renderer,
-        ],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(minimum),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(**context)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=_foreign(renderer), foreign_pre_chain=shared))
+    logging.basicConfig(level=max(minimum, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("nats").setLevel(
+        logging.CRITICAL
+    )  # every refused reconnect would be a traceback; Link tells of them
+
+
+def _foreign(renderer: Any) -> list[Any]:
+    """The last steps for a line of a library."""
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]

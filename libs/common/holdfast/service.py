@@ -82,6 +82,9 @@ def main(name: str, read_settings: Callable[[], S], build: Callable[[S], Service
     It ends at once, without the interpreter's own teardown: granian's threads may still run then, and one that meets an
     interpreter which is being torn down panics (seen after a client had gone away).
     """
+    signal.signal(
+        signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM)
+    )  # process 1 of a container ignores it without
     code = _main(name, read_settings, build)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -17,6 +17,7 @@ from holdfast.errors import Terminal
 from holdfast.logs import get_logger
 from holdfast.store import AgentRow, caller
 from holdfast_gateway.record import Record
+from holdfast_gateway.shared import SharedReading
 
 log = get_logger(__name__)
 _FRESH_S = 1.0
@@ -47,11 +48,12 @@ class Agents:
         self._record = record
         self._known: dict[str, AgentRow] = {}
         self._read_at = float("-inf")
+        self._refresh = SharedReading(self._read)
         self._validators: dict[tuple[str, str, str], Validator | None] = {}
 
     async def all(self) -> list[AgentRow]:
         """Every agent, by name."""
-        await self._refresh()
+        await self._refresh(None)
         return list(self._known.values())
 
     async def find(self, name: str) -> AgentRow:
@@ -61,7 +63,7 @@ class Agents:
             UnknownAgent: there is none; it lists those that there are.
         """
         if asyncio.get_running_loop().time() - self._read_at > _FRESH_S or name not in self._known:
-            await self._refresh()
+            await self._refresh(None)
         if name not in self._known:
             raise UnknownAgent(name, sorted(self._known))
         return self._known[name]
@@ -87,7 +89,7 @@ class Agents:
         if problems:
             raise InvalidInput(agent.name, problems)
 
-    async def _refresh(self) -> None:
+    async def _read(self, _: None) -> None:
         rows = await caller.agents(self._record.db)
         known: dict[str, AgentRow] = {}
         for row in rows:

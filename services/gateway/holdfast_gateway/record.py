@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.errors import HoldfastError, StoreUnavailable
+from holdfast.errors import SchemaMismatch, StoreUnavailable
 from holdfast.logs import get_logger
 from holdfast.settings import GatewaySettings
 from holdfast.store import Database, caller, schema
@@ -38,7 +38,7 @@ class Record:
         if self._problem is not None:
             raise StoreUnavailable(self._problem)
 
-    def failed(self, error: HoldfastError) -> None:
+    def failed(self, error: StoreUnavailable) -> None:
         """A request found the record away."""
         if self._problem is None:
             log.warning("record.away", error=str(error))
@@ -71,14 +71,16 @@ class Record:
 
     async def problems(self) -> list[str]:
         """What is not right with the record, in words for an operator; asks it when nothing is known to be wrong."""
-        if self._problem is None:
-            try:
-                wrong = await schema.missing(self.db)
-            except HoldfastError as error:
-                self.failed(error)
-                return [str(error)]
-            return [wrong] if wrong else []
-        return [self._problem]
+        if self._problem is not None:
+            return [self._problem]
+        try:
+            wrong = await schema.missing(self.db)
+        except SchemaMismatch as error:
+            return [str(error)]
+        except StoreUnavailable as error:
+            self.failed(error)
+            return [str(error)]
+        return [wrong] if wrong else []
 
     async def close(self) -> None:
         """Close the connections. Safe to repeat."""

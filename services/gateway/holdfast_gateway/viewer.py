@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 64 * 1024
 _RETRY_PAUSE_S = 0.5
+_BEHIND_PAUSE_S = 0.01  # the tail was further: a message came during the read, or a replica of the stream is behind
 _LOG_PATIENCE_S = 2.0  # a reconnect to NATS takes less; after that a run that has ended is shown from the record alone
 _STALE_READS_MAX = 3
 
@@ -218,6 +219,7 @@ class Viewer:
                 yield chunk
             if self._continuity.ending is None and not self._start_over:
                 self._joined = self._tail.admit(self, self._continuity.last)
+                self._pause_s = _BEHIND_PAUSE_S
             return
         # The record was read before; now the log, up to its leader's end; only then is the last event made, if it is missing.
         end = await event_log.end(self._tails.client, self.run_id)

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from holdfast import metrics, service
 from holdfast.bus import connection, names, requests
 from holdfast.bus.connection import Link
-from holdfast.errors import BusUnavailable, HoldfastError, StoreUnavailable
+from holdfast.errors import BusUnavailable, HoldfastError, PodNameTaken, StoreUnavailable
 from holdfast.logs import get_logger
 from holdfast.runs import Lease, Owner
 from holdfast.settings import RunnerSettings
@@ -133,9 +133,12 @@ class Runner:
         stopping.cancel()
         if self._ended.done():
             log.error("runner.ending", error=str(self._ended.result()))
-            await self._stop_work()
+            if isinstance(self._ended.result(), PodNameTaken):
+                await self._stop_work()
+            else:  # without a heartbeat it is soon held dead
+                await self._drain(grace_s=0.0)
         else:
-            await self._drain()
+            await self._drain(grace_s=self._settings.drain_grace_s)
         await cancelled(serving)
         if not serving.cancelled() and (error := serving.exception()) is not None:
             raise error
@@ -200,6 +203,8 @@ class Runner:
         execution = Execution(links, claimed, lease, self._loaded.agents[claimed.run.agent])
         if self._load.draining:
             execution.stop(Stop.RELEASE)
+        if (earlier := self._executions.get(lease.run_id)) is not None:
+            earlier.stop(Stop.LOST)  # it was taken from this boot, which does not know it yet
         self._executions[lease.run_id] = execution
         self._load.running = len(self._executions)
         metrics.RUNS_RUNNING.set(self._load.running)
@@ -260,7 +265,7 @@ class Runner:
             execution.stop(Stop.LOST)
         await self._all_ended(_LOST_TIMEOUT_S)
 
-    async def _drain(self) -> None:
+    async def _drain(self, *, grace_s: float) -> None:
         """Claim nothing more, hand over each run at its step boundary, and at the end of the grace wherever it is."""
         log.info("runner.draining", running=len(self._executions))
         self._load.draining = True
@@ -268,7 +273,7 @@ class Runner:
             self._claims.close()
         for execution in list(self._executions.values()):
             execution.stop(Stop.RELEASE)
-        if await self._all_ended(self._settings.drain_grace_s):
+        if await self._all_ended(grace_s):
             return
         for execution in list(self._executions.values()):
             execution.interrupt()

@@ -182,6 +182,23 @@ async def test_an_owner_that_lost_its_run_stops_at_once(scene: Scene, tmp_path: 
     assert "run.cancelled" not in types(await scene.events(run_id)), "that is for who ended it to tell"
 
 
+async def test_a_run_that_was_taken_and_comes_back_to_the_same_boot_is_worked_on_once(
+    scene: Scene, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    async with scene.here(slots=2, owned_check_interval_s=60.0) as here:
+        run_id = await scene.submit(say("a "), step(say("b "), wait(gate)))
+        await scene.until_event(run_id, "step.started")
+        [first_task] = here.runner._tasks
+        [taken] = await stranger.reclaim(scene.db, here.runner._me, [(run_id, 1)])
+        assert taken.status == "queued"
+        await scene.request(run_id)
+        await wait_until(first_task.done, description="the first attempt stops")
+        gate.touch()
+        row, _ = await scene.whole(run_id)
+    assert (row.status, row.attempt) == ("completed", 2)
+
+
 async def test_a_careless_agent_that_swallows_the_loss_of_its_run_is_stopped(scene: Scene, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     async with scene.here(owned_check_interval_s=60.0) as here:

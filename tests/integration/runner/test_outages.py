@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import StoreUnavailable
+from holdfast.errors import HoldfastError, StoreUnavailable
 from holdfast.store import owner
 from tests.integration.runner.scene import Scene, first, types
 from tests.integration.runner.scripts import chat, say, step, wait
@@ -241,3 +241,20 @@ async def test_a_connection_that_its_library_closed_for_good_ends_the_runner(sce
         with pytest.raises(ExceptionGroup) as ended:
             await running.aclose()
         assert "closed for good" in str(ended.value.exceptions[0])
+
+
+async def test_a_heartbeat_that_fails_hands_its_runs_over_and_ends_the_runner(scene: Scene, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with AsyncExitStack() as running:
+        here = await running.enter_async_context(scene.here("a"))
+        run_id = await scene.submit(say("a "), step(say("b"), wait(gate)))
+        await scene.until_event(run_id, "step.started")
+        here.runner._on_heartbeat_end(HoldfastError("the heartbeat failed: a bug"))
+        await asyncio.wait({here.task}, timeout=10)
+        with pytest.raises(HoldfastError, match="a bug"):
+            await running.aclose()
+    gate.touch()
+    async with scene.here("b"):
+        row, _ = await scene.whole(run_id)
+    assert (row.status, row.attempt) == ("completed", 2)
+    assert [each.ended_why for each in await scene.attempts(run_id)] == ["released", "completed"]

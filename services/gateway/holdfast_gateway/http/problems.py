@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +21,7 @@ from holdfast_gateway.http.stream import StreamReset
 from holdfast_gateway.record import Record
 
 log = get_logger(__name__)
-RETRY_AFTER_S = 1
+_RETRY = {"Retry-After": "1"}
 
 NOT_YET_FIELDS = frozenset(
     {"deadline_s", "idle_timeout_s", "max_crashes", "on_owner_lost", "on_unknown", "from_position", "parent_run_id"}
@@ -87,7 +87,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
 
 def record_away(detail: str) -> Response:
     """Postgres is away: try again."""
-    return problem(503, "record_unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return problem(503, "record_unavailable", detail, headers=_RETRY)
 
 
 def _wrong_shape(error: RequestValidationError) -> Response:
@@ -102,45 +102,35 @@ def _wrong_shape(error: RequestValidationError) -> Response:
     return problem(422, "invalid_request", f"{where}: {first['msg']}", errors=errors)
 
 
+def _no_key(error: KeyRefused) -> Response:
+    return problem(401, error.code, error.message, headers={"WWW-Authenticate": 'Bearer realm="holdfast"'})
+
+
+def _of_http(error: HTTPException) -> Response:
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+_ANSWERS: dict[type[Exception], Callable[[Any], Response]] = {
+    RequestValidationError: _wrong_shape,
+    HTTPException: _of_http,
+    KeyRefused: _no_key,
+    NotFound: lambda error: problem(404, f"{error.what}_not_found", str(error)),
+    Refused: lambda error: problem(_REFUSED_STATUS.get(error.code, 409), error.code, error.message),
+    UnknownAgent: lambda error: problem(422, "unknown_agent", str(error), known=error.known),
+    InvalidInput: lambda error: problem(422, "invalid_input", str(error), errors=error.problems),
+    StoreUnavailable: lambda error: record_away(str(error)),
+    BusUnavailable: lambda error: problem(503, "bus_unavailable", str(error), headers=_RETRY),
+}
+
+
 def answer_with_problems(app: FastAPI, record: Record) -> None:
-    """Have ``app`` answer every error with a problem."""
+    """Have ``app`` answer every error with a problem. One that nobody expected is a bug: it is logged, and tells nothing."""
 
-    async def wrong_shape(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return _wrong_shape(error)
-
-    async def refused(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Refused)
-        return problem(_REFUSED_STATUS.get(error.code, 409), error.code, error.message)
-
-    async def not_found(_: Request, error: Exception) -> Response:
-        assert isinstance(error, NotFound)
-        return problem(404, f"{error.what}_not_found", str(error))
-
-    async def no_key(_: Request, error: Exception) -> Response:
-        assert isinstance(error, KeyRefused)
-        return problem(401, error.code, error.message, headers={"WWW-Authenticate": 'Bearer realm="holdfast"'})
-
-    async def unknown_agent(_: Request, error: Exception) -> Response:
-        assert isinstance(error, UnknownAgent)
-        return problem(422, "unknown_agent", str(error), known=error.known)
-
-    async def invalid_input(_: Request, error: Exception) -> Response:
-        assert isinstance(error, InvalidInput)
-        return problem(422, "invalid_input", str(error), errors=error.problems)
-
-    async def store_away(_: Request, error: Exception) -> Response:
-        assert isinstance(error, StoreUnavailable)
-        record.failed(error)
-        return record_away(str(error))
-
-    async def bus_away(_: Request, error: Exception) -> Response:
-        return problem(503, "bus_unavailable", str(error), headers={"Retry-After": str(RETRY_AFTER_S)})
-
-    async def of_http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = _HTTP_CODES.get(error.status_code, "http_error")
-        return problem(error.status_code, code, str(error.detail), headers=error.headers)
+    async def expected(_: Request, error: Exception) -> Response:
+        if isinstance(error, StoreUnavailable):
+            record.failed(error)
+        return next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)(error)
 
     async def bug(request: Request, error: Exception) -> Response:
         if isinstance(error, StreamReset):  # on purpose; its response has begun, so what is returned here is not sent
@@ -148,13 +138,6 @@ def answer_with_problems(app: FastAPI, record: Record) -> None:
         log.error("request.failed", path=request.url.path, exc_info=error)
         return problem(500, "internal_error", "this is a bug of Holdfast; the gateway's log has the details")
 
-    app.add_exception_handler(RequestValidationError, wrong_shape)
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(NotFound, not_found)
-    app.add_exception_handler(KeyRefused, no_key)
-    app.add_exception_handler(UnknownAgent, unknown_agent)
-    app.add_exception_handler(InvalidInput, invalid_input)
-    app.add_exception_handler(StoreUnavailable, store_away)
-    app.add_exception_handler(BusUnavailable, bus_away)
-    app.add_exception_handler(HTTPException, of_http)
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, expected)
     app.add_exception_handler(Exception, bug)
