@@ -78,12 +78,10 @@ class OwnedCheck:
                 await self._give_back(Lease(run_id, self._me, attempt))
 
     async def _give_back(self, lease: Lease) -> None:
-        """Its viewers keep what its finished steps have shown, so that is its text should it end here."""
+        """What this attempt has shown is not known here: should the run end, viewers keep what its finished steps have shown."""
         log.warning("run.orphaned", run_id=str(lease.run_id), attempt=lease.attempt)
-        steps = await owner.journal(self._db, lease.run_id)
-        shown_text = "".join(step.shown_text for step in steps if step.status != "started")
         try:
-            ended = await owner.release(self._db, lease, next_event_id=f"{lease.attempt}-1", shown_text=shown_text)
+            ended = await owner.release(self._db, lease, next_event_id=None, shown_text=None)
         except LostOwnership:
             return
         await self._on_released(ended)

@@ -90,10 +90,10 @@ async def _submit(connection: Connection[Row], request: Submit) -> Submitted:
         request.metadata,
         request.run_id,
         request.max_crashes,
-        request.on_busy is OnBusy.REPLACE,
+        replaced is not None,
     )
     assert row is not None
-    position = 1 if request.on_busy is OnBusy.REPLACE else row["position"] + 1
+    position = 1 if replaced is not None else row["position"] + 1
     return Submitted(row_as(RunRow, row), created=True, position=position, replaced=replaced)
 
 
@@ -115,13 +115,14 @@ async def _take_key(connection: Connection[Row], request: Submit) -> RunRow | No
 
 
 async def _meet_busy(connection: Connection[Row], request: Submit) -> Ended | None:
+    """Refuse, or cancel the run whose place the new one takes. One that is to end already has given its place away before."""
     active = await connection.fetch(sql("run_list_active"), request.tenant_id, request.thread_id)
     if request.on_busy is OnBusy.REJECT:
         if any(row["status"] != "interrupted" for row in active):
             raise Refused("thread_busy", f"thread {request.thread_id!r} has an active run, and on_busy is reject")
         return None
     for row in active:
-        if row["status"] in ("running", "waiting"):
+        if row["status"] in ("running", "waiting") and row["cancel_requested_at"] is None:
             ended = await connection.fetchrow(sql("run_cancel"), request.tenant_id, row["id"])
             return row_as(Ended, ended) if ended is not None else None
     return None

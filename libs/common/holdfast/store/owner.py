@@ -129,8 +129,14 @@ async def finish(
     return _own_end(await db.fetchrow("run_outcome_read", *_fence(lease)), lease, terminal_event_id)
 
 
-async def release(db: Database, lease: Lease, *, next_event_id: str, shown_text: str) -> Finished:
+async def release(db: Database, lease: Lease, *, next_event_id: str | None, shown_text: str | None) -> Finished:
     """Give the run back to the queue; a requested cancel ends it instead. May be repeated: one that has landed is read back.
+
+    Args:
+        db: the record.
+        lease: whose run.
+        next_event_id: of this attempt; None when the caller does not know what the attempt has shown (it has no task for it).
+        shown_text: the text of all that was shown; None: what the record holds.
 
     Raises:
         LostOwnership: the run is not the writer's any more.
@@ -141,7 +147,7 @@ async def release(db: Database, lease: Lease, *, next_event_id: str, shown_text:
     row = await db.fetchrow("run_outcome_read", *_fence(lease))
     if row is not None and row["released"]:
         return Finished("queued", None, None, lease.run_id, row["pool"])
-    return _own_end(row, lease, next_event_id)
+    return _own_end(row, lease, next_event_id or f"{lease.attempt + 1}-1")
 
 
 def _own_end(row: Row | None, lease: Lease, terminal_event_id: str) -> Finished:

@@ -19,7 +19,7 @@ WITH claimed AS (
     INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
     SELECT c.tenant_id, c.thread_id, c.id, m.role, m.parts, 'complete'
     FROM claimed c, LATERAL input_messages(c.input) m
-    WHERE NOT EXISTS (SELECT FROM attempts a WHERE a.run_id = c.id)
+    WHERE c.attempt = 1
     ORDER BY m.place
 ), abandoned AS (
     UPDATE runs r
@@ -36,4 +36,4 @@ SELECT c.*, p.pod AS from_pod, p.ended_why AS from_why,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'terminal_event_id', terminal_event_id, 'error', error,
                                                      'keep_through', run_keep_through(id))), '[]') FROM abandoned) AS abandoned
 FROM claimed c
-LEFT JOIN LATERAL (SELECT pod, ended_why FROM attempts a WHERE a.run_id = c.id ORDER BY attempt DESC LIMIT 1) p ON true
+LEFT JOIN LATERAL run_attempt_before(c.id, c.attempt) p ON true

@@ -177,7 +177,9 @@ CREATE FUNCTION event_order(event_id text) RETURNS integer[] LANGUAGE sql IMMUTA
     RETURN string_to_array(event_id, '-')::integer[];
 
 -- What the record holds of a run's answer when its owner is not there to say it: the text of its finished steps.
-CREATE FUNCTION run_shown_text(of_run uuid) RETURNS text LANGUAGE sql STABLE
+-- VOLATILE, here and below, so that it reads with a snapshot of its own. A statement that ends a run may have waited for the
+-- run's row while its owner's checkpoint committed: with the statement's snapshot that step would be missing from the end.
+CREATE FUNCTION run_shown_text(of_run uuid) RETURNS text LANGUAGE sql VOLATILE
     RETURN (SELECT coalesce(string_agg(shown_text, '' ORDER BY event_order(last_event_id), step_order(position)), '')
             FROM steps WHERE run_id = of_run AND status <> 'started');
 
@@ -206,9 +208,15 @@ BEGIN ATOMIC
 END;
 
 -- The newest event of a finished step: what a takeover keeps, and what a stranger's terminal event keeps.
-CREATE FUNCTION run_keep_through(of_run uuid) RETURNS text LANGUAGE sql STABLE
+CREATE FUNCTION run_keep_through(of_run uuid) RETURNS text LANGUAGE sql VOLATILE
     RETURN (SELECT last_event_id FROM steps WHERE run_id = of_run AND status <> 'started' AND last_event_id IS NOT NULL
             ORDER BY event_order(last_event_id) DESC LIMIT 1);
+
+-- The claim before the one with this attempt, if there was one: whose run it was, and why that ended.
+CREATE FUNCTION run_attempt_before(of_run uuid, this_attempt integer) RETURNS SETOF attempts LANGUAGE sql VOLATILE ROWS 1
+BEGIN ATOMIC
+    SELECT * FROM attempts WHERE run_id = of_run AND attempt < this_attempt ORDER BY attempt DESC LIMIT 1;
+END;
 
 -- The oldest code that can work with this schema. A migration that takes something away raises it.
 CREATE TABLE schema_support (oldest_code text NOT NULL);
