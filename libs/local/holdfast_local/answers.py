@@ -20,6 +20,10 @@ class NotAGateway(Terminal):
     """Something answers there that is not Holdfast."""
 
 
+class KeyNotUsable(Terminal):
+    """What was given as an API key cannot be sent as one."""
+
+
 class ApiRefused(Terminal):
     """The gateway said no. ``status`` is HTTP's, ``code`` the stable one of the problem."""
 

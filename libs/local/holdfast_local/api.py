@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from holdfast.runs import TERMINAL, EventId, Status
 from holdfast.runs.fold import ENDING_TYPES
 from holdfast.wire.events import Event
-from holdfast_local.answers import Away, NoGateway, NotAGateway, check, json_of
+from holdfast_local.answers import Away, KeyNotUsable, NoGateway, NotAGateway, check, json_of
 from holdfast_local.patience import OnLink, Patience
 from holdfast_local.where import THIS_MACHINE
 
@@ -36,12 +36,15 @@ ENDED = frozenset(status.value for status in TERMINAL | {Status.INTERRUPTED})
 class Gateway:
     """``async with Gateway(url, key) as gateway``: one gateway, or what stands before several.
 
-    Every method raises :class:`NoGateway`, :class:`NotAGateway` or :class:`ApiRefused` (``answers``), in words for the user.
+    Making one raises :class:`NotAGateway` or :class:`KeyNotUsable` when the URL or the key cannot be one; every method raises
+    :class:`NoGateway`, :class:`NotAGateway` or :class:`ApiRefused` (``answers``), in words for the user.
     """
 
     def __init__(self, url: str, key: str | None, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         host = _host(self.url)
+        if key:
+            _refuse_unsendable(key)
         self._has_key = bool(key)
         self._was_there = False
         self._client = httpx2.AsyncClient(
@@ -188,3 +191,12 @@ def _host(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.host:
         raise NotAGateway(f"{url!r} is not the URL of a gateway, such as http://127.0.0.1:8080")
     return parts.host
+
+
+def _refuse_unsendable(key: str) -> None:
+    """What a header cannot carry is found here, and not by a gateway that hangs up. The key itself is not shown."""
+    if not all("!" <= character <= "~" for character in key):
+        raise KeyNotUsable(
+            "the API key of --key or HOLDFAST_KEY has a space, a line break or another character that no key has: "
+            "give it as `holdfast keys create` printed it"
+        )

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from holdfast.errors import Terminal
 
@@ -27,6 +28,15 @@ class DataDirTaken(Terminal):
         super().__init__(
             f"holdfast up already runs on {path} (pid {holder}): stop it, or choose another folder with --data"
         )
+
+
+class DataDirNotUsable(Terminal):
+    """The folder, or something in it, cannot be made or written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        what = error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        super().__init__(f"cannot keep data in {path}: {what}{where}; choose another folder with --data")
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,17 @@ class DataDir:
         return self.path / "up.json"
 
     def log(self, process: str) -> Path:
-        """The log of a process. One that has grown large is set aside first, in place of the one set aside before."""
+        """The log of a process. One that has grown large is set aside first, in place of the one set aside before.
+
+        Raises:
+            DataDirNotUsable: it cannot be written.
+        """
         path = self.path / "logs" / f"{process}.log"
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
-            path.replace(path.with_suffix(".log.1"))
+        with self._usable():
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            path.touch()
+            if path.stat().st_size > _LOG_BYTES_MAX:
+                path.replace(path.with_suffix(".log.1"))
         return path
 
     def write_addresses(self, addresses: Mapping[str, object]) -> None:
@@ -75,8 +91,12 @@ class DataDir:
         return addresses if isinstance(addresses, dict) else None
 
     def refuse_if_taken(self) -> None:
-        """Raise ``DataDirTaken`` when somebody holds the lock now; nothing is made or changed."""
-        with contextlib.suppress(FileNotFoundError), self._lock_path.open("rb") as lock:
+        """Raise ``DataDirTaken`` when somebody holds the lock now; nothing is made or changed.
+
+        Raises:
+            DataDirNotUsable: the folder cannot be looked into.
+        """
+        with self._usable(), contextlib.suppress(FileNotFoundError), self._lock_path.open("rb") as lock:
             self._take(lock.fileno())
 
     @contextmanager
@@ -85,21 +105,36 @@ class DataDir:
 
         Raises:
             DataDirTaken: somebody else holds it.
+            DataDirNotUsable: it cannot be made or written.
         """
-        # Root may have to run Postgres as another user, who has to get through here. Everything inside is closed.
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
-        (self.path / ".gitignore").write_text("*\n")
-        with self._lock_path.open("a+b") as lock:  # not inherited by children: the lock ends with us, not with them
-            self._take(lock.fileno())
-            self.addresses.unlink(missing_ok=True)  # of one that was killed
-            lock.truncate(0)
-            lock.write(str(os.getpid()).encode())
-            lock.flush()
+        with self._usable():
+            lock = self._made()
+        with lock:  # not inherited by children: the lock ends with us, not with them
+            with self._usable():
+                self._take(lock.fileno())
+                self.addresses.unlink(missing_ok=True)  # of one that was killed
+                lock.truncate(0)
+                lock.write(str(os.getpid()).encode())
+                lock.flush()
             try:
                 yield
             finally:
                 self.addresses.unlink(missing_ok=True)
                 lock.truncate(0)
+
+    def _made(self) -> BinaryIO:
+        """The folder's lock file, open, once the folder is there."""
+        # Root may have to run Postgres as another user, who has to get through here. Everything inside is closed.
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
+        (self.path / ".gitignore").write_text("*\n")
+        return self._lock_path.open("a+b")
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataDirNotUsable(self.path, error) from error
 
     @property
     def _lock_path(self) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.errors import AddressInUse
+from holdfast_local.agent_modules import named_agents
 from holdfast_local.data_dir import DataDir
 from holdfast_local.ports import LOOPBACK, free_ports, is_free
 from holdfast_local.servers import NatsServer, PostgresServer
@@ -134,7 +135,7 @@ class _ServiceMaker:
         grace_s = RELOAD_DRAIN_GRACE_S if self._options.reload else _drain_grace_s(RUNNER_DRAIN_GRACE_DEFAULT_S)
         env = {**_health(health_port), "POD_NAME": name, "HOLDFAST_DRAIN_GRACE_S": f"{grace_s:g}"}
         if self._options.agents:
-            env["HOLDFAST_AGENTS"] = ",".join(self._options.agents)
+            env["HOLDFAST_AGENTS"] = ",".join(named_agents(self._options.agents))
         if not os.environ.get("OPENAI_BASE_URL"):
             env["OPENAI_BASE_URL"] = mock_model_url
             env["OPENAI_API_KEY"] = os.environ.get("OPENAI_API_KEY") or "mock"

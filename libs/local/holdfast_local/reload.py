@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.machinery
 import importlib.metadata
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from holdfast_local.agent_modules import find_module, module_search_path
 from holdfast_local.process import ProcessStartFailed
 from holdfast_local.supervised import Supervised
 
@@ -25,7 +24,7 @@ class AgentFiles:
 
     def __init__(self, modules: Sequence[str]) -> None:
         """Without modules: those of the installed agents."""
-        self.folders, self.packages = where_modules_are(modules or installed_agents(), [str(Path.cwd()), *sys.path])
+        self.folders, self.packages = where_modules_are(modules or installed_agents(), module_search_path())
         self._seen = self._fingerprint()
 
     def changed(self) -> bool:
@@ -117,7 +116,7 @@ def where_modules_are(modules: Sequence[str], search_path: Sequence[str]) -> tup
         if module.endswith(".py"):  # a file, as the runners take it too
             folders.add(Path(module).resolve().parent)
             continue
-        spec = _find(module.partition(":")[0], search_path)
+        spec = find_module(module.partition(":")[0], search_path)
         if spec is None:
             continue
         if spec.submodule_search_locations:
@@ -125,16 +124,3 @@ def where_modules_are(modules: Sequence[str], search_path: Sequence[str]) -> tup
         elif spec.origin:
             folders.add(Path(spec.origin).resolve().parent)
     return sorted(folders), sorted(packages)
-
-
-def _find(module: str, search_path: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
-    path: Sequence[str] | None = search_path
-    spec = None
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or [])
-    return spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from holdfast_local.ports import LOOPBACK
 from holdfast_local.process import Process
 
 _REASON_BYTES_MAX = 2_000
+_FIRST_REASON_MAX = 300
 
 
 class Service(Process):
@@ -42,6 +44,15 @@ class Service(Process):
     def where(self) -> str:
         """Its address, for a person."""
         return self._where
+
+    @property
+    def first_reason(self) -> str:
+        """The first thing that keeps it from being ready, on one line."""
+        try:
+            reason = str(json.loads(self.not_ready_because)["reasons"][0])
+        except (ValueError, LookupError, TypeError):  # no answer yet, or one that was cut off
+            reason = self.not_ready_because
+        return " ".join(reason.split())[:_FIRST_REASON_MAX]
 
     def _spawn(self) -> Child:
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from holdfast.errors import HoldfastError, Terminal
+from holdfast_local.agent_modules import named_agents, refuse_if_absent
 from holdfast_local.child import Child, log_tail
-from holdfast_local.data_dir import DataDir
+from holdfast_local.data_dir import DataDir, DataDirNotUsable
 from holdfast_local.leftovers import end_leftovers, has_in_environment
 from holdfast_local.plan import DATA_VARIABLE, Plan, UpOptions, gateway_ports, give_servers, plan
+from holdfast_local.ports import LOOPBACK
 from holdfast_local.process import Process
 from holdfast_local.reload import AgentFiles, reload_on_change
+from holdfast_local.service import Service
 from holdfast_local.supervised import Supervised
+from holdfast_local.where import DATA_DEFAULT, THIS_MACHINE
 
 READY_TIMEOUT_S = 60.0
+LATE_AFTER_S = 3.0
+REAPER_LATE_AFTER_S = 9.0  # one is ready after a heartbeat's TTL of clear sight, 5 s unless told otherwise
 EXIT_INTERRUPTED = 130
 
 Say = Callable[[str], None]
@@ -52,11 +60,13 @@ class Machine:
         Raises:
             UpFailed, NeverReady, ProcessStartFailed: something did not come up.
         """
-        files = AgentFiles(self._plan.options.agents) if self._plan.options.reload else None
+        files = AgentFiles(named_agents(self._plan.options.agents)) if self._plan.options.reload else None
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self._boot(tasks)
                 self._say(f"holdfast is up at {self._plan.url}")
+                if self._plan.options.auth == "keys":
+                    self._say(f"callers need an API key: `{keys_command(self._data)}` makes one")
                 if files is not None:
                     runners = [watched for watched in self._services if watched.process in self._plan.runners]
                     await reload_on_change(files, runners, say=self._say)
@@ -89,8 +99,12 @@ class Machine:
                 await self._migrate(urls["postgres_url"])
                 for watched in others:
                     tasks.create_task(watched.keep_running(), name=watched.process.name)
-                for watched in self._services:
-                    await watched.ready.wait()
+                telling = asyncio.create_task(self._tell_who_is_late(), name="tell who is late")
+                try:
+                    for watched in self._services:
+                        await watched.ready.wait()
+                finally:
+                    telling.cancel()
         except TimeoutError:
             raise UpFailed(self._who_is_late()) from None
         self._data.write_addresses({"url": self._plan.url, "mock_model_url": self._plan.mock_model_url, **urls})
@@ -103,9 +117,25 @@ class Machine:
         if await self._migration.exited() != 0:
             raise UpFailed(f"the migration failed; the end of {log_path}:\n{log_tail(log_path)}")
 
+    async def _tell_who_is_late(self) -> None:
+        """What the start waits for, every few seconds, as far as that is news. Until cancelled."""
+        told: dict[str, str] = {}
+        waited_s = 0.0
+        while True:
+            await asyncio.sleep(LATE_AFTER_S)
+            waited_s += LATE_AFTER_S
+            for service in self._late():
+                if service in self._plan.reapers and waited_s < REAPER_LATE_AFTER_S:
+                    continue
+                if told.get(service.name) != service.first_reason:
+                    told[service.name] = service.first_reason
+                    self._say(f"waiting for {service.name}: {service.first_reason}")
+
+    def _late(self) -> list[Service]:
+        return [service for service in self._plan.services if not self._watched(service).ready.is_set()]
+
     def _who_is_late(self) -> str:
-        late = [service for service in self._plan.services if not self._watched(service).ready.is_set()]
-        whys = [f"{service.name} ({service.not_ready_because}; see {service.log_path})" for service in late]
+        whys = [f"{service.name} ({service.not_ready_because}; see {service.log_path})" for service in self._late()]
         return f"not ready after {READY_TIMEOUT_S:.0f} s: {'; '.join(whys) or 'the migration'}"
 
     def _watched(self, process: Process) -> Supervised:
@@ -136,10 +166,15 @@ async def up(options: UpOptions, say: Say) -> int:
 
     Raises:
         DataDirTaken, AddressInUse: somebody else has the folder or a port; nothing was touched.
+        DataDirNotUsable: the folder cannot be made or written.
+        AgentsNotFound: a module or file of agents is not there; nothing was touched.
     """
+    refuse_if_absent(named_agents(options.agents))
     data = DataDir(options.data.resolve())
     data.refuse_if_taken()
     ports = gateway_ports(options)
+    if (host := os.environ.get("HOLDFAST_HOST")) and host not in THIS_MACHINE:
+        say(f"HOLDFAST_HOST={host} is not for `holdfast up`: it is for one machine, and listens on {LOOPBACK} only")
     with data.locked():
         machine = Machine(plan(options, data, ports), data, say)
         running = asyncio.create_task(machine.run(), name="machine")
@@ -152,7 +187,7 @@ async def up(options: UpOptions, say: Say) -> int:
         except asyncio.CancelledError:
             return EXIT_INTERRUPTED if signals.count > 1 else 0
         except BaseExceptionGroup as group:
-            failures = _leaves(group)
+            failures = [_in_words(failure, data) for failure in _leaves(group)]
             if not all(isinstance(failure, HoldfastError) for failure in failures):
                 raise
             for failure in failures:
@@ -176,6 +211,19 @@ class _Signals:
             self._running.cancel()
         else:
             self._machine.kill()
+
+
+def keys_command(data: DataDir) -> str:
+    """What makes a first key beside this `up`, in a terminal in the same folder."""
+    elsewhere = data.path != DATA_DEFAULT.resolve()
+    return "holdfast keys create" + (f" --data {shlex.quote(str(data.path))}" if elsewhere else "")
+
+
+def _in_words(failure: BaseException, data: DataDir) -> BaseException:
+    """A file of ours that could not be made or written is no surprise that a traceback would explain."""
+    if isinstance(failure, OSError) and failure.filename and data.path in Path(str(failure.filename)).parents:
+        return DataDirNotUsable(data.path, failure)
+    return failure
 
 
 def _leaves(failure: BaseException) -> list[BaseException]:

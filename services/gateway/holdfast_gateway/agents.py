@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jsonschema
@@ -21,6 +22,7 @@ from holdfast_gateway.shared import SharedReading
 
 log = get_logger(__name__)
 _FRESH_S = 1.0
+_SHOWN_FOR = timedelta(minutes=3)  # a live runner says its agents every minute
 _PROBLEMS_MAX = 8
 _VALIDATORS_MAX = 256
 
@@ -52,21 +54,26 @@ class Agents:
         self._validators: dict[tuple[str, str, str], Validator | None] = {}
 
     async def all(self) -> list[AgentRow]:
-        """Every agent, by name."""
+        """Every agent that a live runner has, by name."""
         await self._refresh(None)
-        return list(self._known.values())
+        return self._shown()
 
     async def find(self, name: str) -> AgentRow:
         """The agent of a name.
 
         Raises:
-            UnknownAgent: there is none; it lists those that there are.
+            UnknownAgent: none was there in the last day; it lists those that live runners have.
         """
         if asyncio.get_running_loop().time() - self._read_at > _FRESH_S or name not in self._known:
             await self._refresh(None)
         if name not in self._known:
-            raise UnknownAgent(name, sorted(self._known))
+            raise UnknownAgent(name, sorted(row.name for row in self._shown()))
         return self._known[name]
+
+    def _shown(self) -> list[AgentRow]:
+        """A submit may come while an agent's last runner restarts; a list shows what there is now."""
+        since = datetime.now(UTC) - _SHOWN_FOR
+        return [row for row in self._known.values() if row.seen_at >= since]
 
     def check(self, agent: AgentRow, value: Any) -> None:
         """Hold an input against the agent's JSON schema, when it has one.

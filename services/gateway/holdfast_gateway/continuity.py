@@ -19,6 +19,7 @@ from holdfast.wire import events
 from holdfast_gateway.batch import Batch
 from holdfast_gateway.picture import Picture
 
+_BEGINNING = EventId(0, 1)
 _FINISHING = frozenset({"step.completed", "step.failed"})
 
 
@@ -84,6 +85,29 @@ class Continuity:
         if batch.last > cursor:
             self._torn = self._torn or (cursor.attempt > 0 and batch.first > cursor and self._passed_over != cursor)
             self._cursor = None
+
+    @property
+    def is_ahead(self) -> bool:
+        """What was read of the log does not reach the cursor. Of a first event it need not: that may be from the record."""
+        cursor, seen = self._cursor, self._passed_over
+        return cursor is not None and cursor.attempt > 0 and cursor.n > 1 and (seen is None or seen < cursor)
+
+    async def rewind(self, log_ends: EventId | None, out: list[bytes]) -> Picture:
+        """Let go of a cursor that nothing bears out: the log lost its end, or the cursor is made up. Append a snapshot.
+
+        Its id is below the cursor, at the log's end (None: as far as the record is), so that what comes next is not passed over.
+
+        Raises:
+            StoreUnavailable: the record did not answer; nothing has changed.
+            RunGone: the run is not there any more.
+        """
+        picture = await self._take_picture()
+        at = max(log_ends or _BEGINNING, picture.newest or _BEGINNING)
+        self._cursor = None
+        self._smooth = False
+        self._send_picture(picture, at, out)
+        self._torn = picture.terminal_id is None and at.attempt > 0 and picture.newest != at
+        return picture
 
     async def _take_frame(self, frame: bytes, out: list[bytes]) -> None:
         event_id, event_type = events.frame_id(frame), events.frame_type(frame)

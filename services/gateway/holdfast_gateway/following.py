@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from uuid import UUID
 
-from holdfast.errors import NotFound, StoreUnavailable
+from holdfast.errors import NotFound, Refused, StoreUnavailable
 from holdfast.runs import EventId
 from holdfast.store import Database, RunRow, TailRow, caller
 from holdfast.wire import events
@@ -17,6 +17,19 @@ from holdfast_gateway.tails import Tails
 
 _RETRY_PAUSE_S = 1.0
 _ENDING_STATUSES = frozenset({"completed", "failed", "cancelled", "interrupted"})
+
+
+def check_cursor(run: RunRow, cursor: EventId) -> None:
+    """Refuse a cursor that no event of this run can have been, as far as the record knows.
+
+    Raises:
+        Refused: ``invalid_cursor``.
+    """
+    if cursor.attempt > run.attempt:
+        raise Refused("invalid_cursor", f"{cursor} is an event of an attempt that this run has not had")
+    ended_by = run.terminal_event_id if run.status in _ENDING_STATUSES else None
+    if ended_by is not None and cursor > EventId.parse(ended_by):
+        raise Refused("invalid_cursor", f"{cursor} is after this run's last event, {ended_by}")
 
 
 async def tail_row(tails: Tails, run: RunRow) -> TailRow:
@@ -75,6 +88,7 @@ class ThreadFeed:
 
         Raises:
             NotFound: the cursor's run is none of this thread's.
+            Refused: ``invalid_cursor``: that run has not had such an event.
             StoreUnavailable: the record did not answer.
         """
         if cursor is not None:
@@ -82,6 +96,7 @@ class ThreadFeed:
             run = await caller.run(self._db, self._tenant_id, run_id)
             if run.thread_id != self._thread_id:
                 raise NotFound("run", str(run_id))
+            check_cursor(run, after)
             self._since = run.finished_at or run.claimed_at or run.queued_at
             self._seen.append(run_id)
             if run.terminal_event_id is None or after < EventId.parse(run.terminal_event_id):

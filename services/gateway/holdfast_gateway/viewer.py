@@ -107,6 +107,7 @@ class Viewer:
         """
         self._wrote_at = self._loop.time()
         self._keepalive_timer = self._loop.call_at(self._keepalive_at(), self._keepalive_due)
+        self._over = self._has_the_end()
         try:
             while not self._over:
                 source = self._live() if self._joined else with_keepalives(self._catch_up(), self._keepalive_at)
@@ -135,10 +136,14 @@ class Viewer:
         if row is None:
             return True
         self._row = row
-        last, ended_by = self._continuity.last, row.terminal_event_id
-        if last is None or ended_by is None:
-            return False
-        return last == EventId.parse(ended_by) or (row.status in TERMINAL and last > EventId.parse(ended_by))
+        if row.status in TERMINAL and self._joined:
+            self._drop_out()  # if this was not the end, it is to be had from the record
+        return self._has_the_end() or (row.status in TERMINAL and self._continuity.ending in TERMINAL_TYPES)
+
+    def _has_the_end(self) -> bool:
+        """Is the last event that the viewer has the one that ended the run, as far as the record was read?"""
+        frame = ending_frame(self._row)
+        return frame is not None and self._continuity.last == Batch.of(None, frame).last
 
     async def _take(self, batch: Batch) -> None:
         if batch.seq is not None and batch.seq <= self.seq:
@@ -218,8 +223,9 @@ class Viewer:
             async for chunk in self._read_log():
                 yield chunk
             if self._continuity.ending is None and not self._start_over:
-                self._joined = self._tail.admit(self, self._continuity.last)
                 self._pause_s = _BEHIND_PAUSE_S
+                if not self._continuity.is_ahead or await self._rewound():
+                    self._joined = self._tail.admit(self, self._continuity.last)
             return
         # The record was read before; now the log, up to its leader's end; only then is the last event made, if it is missing.
         end = await event_log.end(self._tails.client, self.run_id)
@@ -229,9 +235,26 @@ class Viewer:
             if self.seq >= end.seq:
                 break
         if self._continuity.ending is None:
-            await self._take(Batch.of(None, ending))
+            await self._conclude(ending)
             if self._out:
                 yield self._flush()
+
+    async def _rewound(self) -> bool:
+        """The log that was read ends before the viewer's cursor. Does it, asked of its leader? Then a snapshot is due."""
+        end = await event_log.end(self._tails.client, self.run_id)
+        if end.seq > self.seq:
+            return False
+        picture = await self._continuity.rewind(end.last_id, self._out)
+        if picture.terminal_id is not None:
+            self._row = picture.run
+        return picture.terminal_id is None
+
+    async def _conclude(self, frame: bytes) -> None:
+        """Take the record's last event. A viewer that believes to be further than a run that is over is brought back to it."""
+        batch, last = Batch.of(None, frame), self._continuity.last
+        if self._row.status in TERMINAL and last is not None and last > batch.last:
+            await self._continuity.rewind(None, self._out)
+        await self._take(batch)
 
     async def _read_log(self) -> AsyncGenerator[bytes, None]:
         size = 0
@@ -252,11 +275,9 @@ class Viewer:
     async def _end_without_the_log(self) -> None:
         """NATS is away. If the run has ended, the record alone can bring the viewer to the end."""
         frame = ending_frame(self._row)
-        ending = self._tail.ending if frame is None and self._tail is not None else None
-        if frame is not None:
-            ending = Batch.of(None, frame)
-        elif ending is not None and self._continuity.last is not None and ending.last <= self._continuity.last:
-            ending = None  # an interruption that is over
-        if ending is not None:
-            with contextlib.suppress(StoreUnavailable):
-                await self._take(ending)
+        ending = self._tail.ending if self._tail is not None else None
+        with contextlib.suppress(StoreUnavailable):
+            if frame is not None:
+                await self._conclude(frame)
+            elif ending is not None and (self._continuity.last is None or ending.last > self._continuity.last):
+                await self._take(ending)  # else it is an interruption that is over

@@ -187,9 +187,8 @@ class RunBackend:
     def _begin_try(self, step: Step, tries: int) -> None:
         self._refuse_closed()
         dropped = self._transcript.begin(step.position)
-        if (
-            dropped and self._partial_told
-        ):  # a snapshot's open text is of no step: viewers would keep what the failed try had shown
+        if dropped and self._partial_told:
+            # A snapshot's open text is of no step: viewers would keep what the failed try had shown.
             self._partial_told = False
             self._writer.emit_snapshot()
         at = {"position": step.position, "kind": step.kind, "name": step.name, "try": tries}

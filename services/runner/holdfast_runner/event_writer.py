@@ -202,8 +202,6 @@ class EventWriter:
             while True:
                 if self._log_lost:
                     await self._mend()
-                if self._given_up:
-                    return
                 await self._wake.wait()
                 self._wake.clear()
                 while self._frames and not self._log_lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -107,6 +108,8 @@ async def test_pods_show_host_and_pid_to_operators_only(keyed: World) -> None:
         whole = await shown(operator)
         assert (whole["host"], whole["pid"], whole["boot"]) == ("test", 1, str(pod.boot))
         assert {"pool", "slots", "running", "draining", "version"} <= whole.keys()
+        seen = datetime.fromisoformat(whole["last_seen"])
+        assert abs(datetime.now(UTC) - seen) < timedelta(seconds=30)
         assert {"host", "pid"}.isdisjoint(await shown(plain))
     finally:
         await pod.kill()
@@ -155,8 +158,16 @@ async def test_the_openapi_page_says_what_is_so(keyed: World) -> None:
     assert set(page["components"]["securitySchemes"]) == {"bearer", "header"}
     refused = page["paths"]["/v1/runs"]["post"]["responses"]["422"]
     assert list(refused["content"]) == ["application/problem+json"]
+    assert refused["content"]["application/problem+json"]["example"]["code"] == "invalid_request"
+    for path in ("/v1/runs", "/v1/threads/{thread_id}/runs"):
+        streamed = page["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
+        assert "event: run.started" in streamed["example"]
     assert page["components"]["schemas"]["RunWanted"]["examples"][0]["agent"] == "assistant"
     for path, calls in page["paths"].items():
         for method, call in calls.items():
             assert call["summary"], (method, path)
             assert {"401", "422", "503"} <= call["responses"].keys(), (method, path)
+            for status, response in call["responses"].items():
+                for kind, media in response.get("content", {}).items():
+                    if kind == "application/problem+json":
+                        assert media["example"]["status"] == int(status), (method, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from holdfast.runs import Outcome
 from holdfast.store import Database, stranger
 from tests.integration.gateway.hands import Hands
@@ -137,14 +139,73 @@ async def test_the_header_wins_over_the_query_and_cursors_are_exclusive(world: W
     assert by_query.ids == ["1-5", "1-6"]
 
 
-async def test_a_cursor_at_or_after_the_end_gets_a_clean_end_and_nothing_else(world: World) -> None:
-    run = await world.submit()
+async def test_a_cursor_at_the_end_gets_a_clean_end_and_one_after_it_is_refused(world: World) -> None:
+    run = await world.submit(thread="t")
     hands = await world.claim(run["id"])
     await hands.finish()
-    for cursor in ("1-2", "1-99"):
-        stream = await world.follow(run["id"], Last_Event_ID=cursor)
-        await stream.until_end()
-        assert stream.events == []
+    stream = await world.follow(run["id"], Last_Event_ID="1-2")
+    await stream.until_end()
+    assert stream.events == []
+    for path, cursor in ((f"runs/{run['id']}", "1-999"), ("threads/t", f"{run['id']}:1-3")):
+        answer = await world.http.get(f"/v1/{path}/events", params={"after": cursor})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor"), path
+
+
+async def test_a_cursor_ahead_of_a_live_runs_log_is_brought_back_by_a_snapshot(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    kept = await hands.step("0", "one ")
+    stream = await world.follow(run["id"], Last_Event_ID="1-9999")
+    await stream.until("snapshot")
+    assert stream.ids == [str(kept)]
+    await hands.step("1", "two")
+    await hands.finish()
+    await stream.until_end()
+    assert stream.ids == ["1-4", "1-5", "1-6", "1-7", "1-8"]
+    assert stream.types[-1] == "run.completed"
+    assert stream.fold.text == "one two"
+
+
+async def test_a_cursor_ahead_of_a_log_that_ends_in_a_step_is_mended_too(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    await hands.begin_step("0")
+    await hands.text("0", "a", "b")
+    stream = await world.follow(run["id"], Last_Event_ID="1-9999")
+    await stream.until("snapshot")
+    await hands.text("0", "c")
+    await hands.end_step("0")
+    await hands.finish()
+    await stream.until_end()
+    assert stream.types[-1] == "run.completed"
+    assert stream.fold.text == "abc"
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_run_that_ends_as_a_viewer_ahead_of_it_comes_still_shows_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    monkeypatch.setattr("holdfast_gateway.http.events.check_cursor", lambda run, cursor: None)  # it looked before
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    await hands.step("0", "hi")
+    await hands.finish(tell=told)
+    stream = await world.follow(run["id"], Last_Event_ID="1-999")
+    await stream.until_end()
+    assert stream.types == ["snapshot", "run.completed"]
+    assert stream.fold.text == "hi"
+
+
+async def test_a_cursor_at_the_logs_end_is_not_ahead_of_it(world: World) -> None:
+    run = await world.submit()
+    hands = await world.claim(run["id"])
+    await hands.begin_step("0")
+    last = await hands.emit("text.delta", {"position": "0", "text": "a"})
+    stream = await world.follow(run["id"], Last_Event_ID=str(last))
+    await hands.end_step("0")
+    await hands.finish()
+    await stream.until_end()
+    assert stream.ids == ["1-4", "1-5"]
 
 
 async def test_a_submit_can_be_followed_at_once_and_begins_with_its_queueing(world: World) -> None:

@@ -79,6 +79,23 @@ async def test_a_postgres_that_freezes_between_a_requests_calls_does_not_hold_it
     assert took_s < 5.0
 
 
+async def test_a_delete_that_waits_is_told_that_postgres_froze(world: World, thawed: PostgresServer) -> None:
+    run = await world.submit(thread="t")
+    await world.claim(run["id"])
+    deleting = asyncio.create_task(_asked(world, "DELETE", "/v1/threads/t"))
+
+    async def asked() -> bool:
+        return (await world.http.get(f"/v1/runs/{run['id']}")).json()["cancel_requested_at"] is not None
+
+    await wait_until(asked, description="the run is asked to end")
+    thawed.pause()
+    froze_at = time.monotonic()
+    _, answer = await deleting
+    assert time.monotonic() - froze_at < 5.0
+    assert (answer.status_code, answer.json()["code"]) == (503, "record_unavailable")
+    assert answer.headers["retry-after"]
+
+
 async def test_a_postgres_that_is_down_is_told_at_once_and_found_again(
     postgres: PostgresServer, postgres_url: str, shared_nats: NatsServer
 ) -> None:

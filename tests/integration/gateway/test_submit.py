@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import methodcaller
 from typing import Any
 from uuid import UUID
 
@@ -216,3 +217,16 @@ async def test_waiting_ends_when_the_time_is_up_and_when_the_client_goes(world: 
     await wait_until(lambda: world.gateway.followed == 0, description="nobody waits any more")
     for wrong in ("0", "-1", "1e9", "x"):
         assert (await world.http.post(f"/v1/runs?wait_s={wrong}", json=BODY)).status_code == 422
+
+
+async def test_only_agents_of_live_runners_are_listed_and_a_restarting_ones_is_still_taken(world: World) -> None:
+    await world.load()
+    for age, listed, status in (("2 minutes", ["echo"], 202), ("4 minutes", [], 202), ("25 hours", [], 422)):
+        aged = f"UPDATE agents SET seen_at = now() - interval '{age}'"
+        await world.db.run(methodcaller("execute", aged))
+        shown = (await world.http.get("/v1/agents")).json()["items"]
+        assert [agent["name"] for agent in shown] == listed, age
+        unknown = await world.http.post("/v1/runs", json={"agent": "nobody", "input": CHAT})
+        assert (unknown.json()["code"], unknown.json()["known"]) == ("unknown_agent", listed)
+        answer = await world.http.post("/v1/runs", json={"agent": "echo", "input": CHAT})
+        assert answer.status_code == status, age

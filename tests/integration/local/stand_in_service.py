@@ -1,13 +1,15 @@
 """Stands in for a gateway, runner or reaper under ``holdfast up``: as little as has a name, is ready, and stops.
 
 Run as a process. What it lived through goes to the file ``$STAND_IN_DIR/history``; files beside it tell it how to behave:
-``exit-<name>`` (its text is the exit code at start), ``stubborn-<name>`` (SIGTERM is ignored).
+``exit-<name>`` (its text is the exit code at start), ``stubborn-<name>`` (SIGTERM is ignored),
+``late-<name>`` (its text is the reason why it is not ready, for as long as the file is there).
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 import signal
 import sys
@@ -42,7 +44,11 @@ async def _serve(name: str, port: int) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nready\n")
+        if (late := FOLDER / f"late-{name}").exists():
+            reasons = json.dumps({"ready": False, "reasons": [late.read_text()]})
+            writer.write(f"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n{reasons}".encode())
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nready\n")
         writer.close()
 
     await asyncio.start_server(answer, "127.0.0.1", port)

@@ -214,6 +214,27 @@ async def test_several_gateways_listen_on_neighbouring_ports(start_up: StartUp) 
     assert f"http://127.0.0.1:{port + 1}" in up.said("gateway-2")[0]
 
 
+async def test_it_says_what_it_waits_for_and_goes_on(start_up: StartUp, stand_ins: Path) -> None:
+    (stand_ins / "late-runner-2").write_text("agents of mine: ImportError: no such thing")
+    up = await start_up()
+    await up.says("waiting for runner-2: agents of mine: ImportError: no such thing")
+    assert not up.said("waiting for gateway")
+    (stand_ins / "late-runner-2").unlink()
+    await up.says("holdfast is up at ")
+    assert len(up.said("waiting for ")) == 1
+
+
+async def test_settings_of_the_environment_are_taken_or_told_of(
+    start_up: StartUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_AUTH", "keys")
+    monkeypatch.setenv("HOLDFAST_HOST", "0.0.0.0")  # what must not be taken
+    up = await _up(start_up, "--runners", "0", "--reapers", "0")
+    assert up.lines[0].startswith("HOLDFAST_HOST=0.0.0.0 is not for `holdfast up`: ")
+    assert up.url.startswith("http://127.0.0.1:")
+    await up.says(f"callers need an API key: `holdfast keys create --data {tmp_path / 'data'}` makes one")
+
+
 class Agents:
     """A file of agents on the module path."""
 

@@ -143,6 +143,16 @@ async def test_refusals_are_one_line_and_the_key_is_sent(holdfast: Shell) -> Non
     assert (asked.exit_code, asked.stderr) == (1, "Error: the run is completed\n")
 
 
+@pytest.mark.parametrize("key", ["é", "bad\nkey", "hf_key\r", "two words", "\udce9"])
+async def test_a_key_that_cannot_be_sent_is_one_line_and_nothing_is_asked(holdfast: Shell, key: str) -> None:
+    asked = await holdfast("ps", "--key", key)
+    assert asked.exit_code == 1
+    assert asked.stderr.startswith("Error: the API key of --key or HOLDFAST_KEY has a space, a line break")
+    assert asked.stderr.count("\n") == 1
+    assert key not in asked.stderr
+    assert not holdfast.stub.requests
+
+
 async def test_cancel_says_who_ends_it(holdfast: Shell) -> None:
     running = run_shown(status="running", run_owner_pod="runner-1")
     holdfast.stub.answers[f"POST /v1/runs/{RUN_ID}/cancel"] = [run_shown(status="cancelled"), running, running]

@@ -10,10 +10,12 @@ import pytest
 
 from holdfast.errors import AddressInUse
 from holdfast.settings import GatewaySettings, RunnerSettings
-from holdfast_local.data_dir import DataDir, DataDirTaken
+from holdfast_local.agent_modules import find_module, named_agents, refuse_if_absent
+from holdfast_local.data_dir import DataDir, DataDirNotUsable, DataDirTaken
 from holdfast_local.plan import UpOptions, gateway_ports, plan
 from holdfast_local.ports import free_ports, is_free
 from holdfast_local.reload import AgentFiles, where_modules_are
+from holdfast_local.service import Service
 
 
 def test_free_ports_are_free_different_and_below_the_ephemeral_range() -> None:
@@ -74,6 +76,42 @@ def test_modules_are_found_without_importing_them(modules: Path) -> None:
     assert where_modules_are(["package.below", "single:agent"], search_path) == ([modules], [modules / "package/below"])
     assert where_modules_are(["package.agents"], search_path) == ([modules / "package"], [])
     assert where_modules_are(["absent", "package.absent", "single.absent"], search_path) == ([], [])
+
+
+def test_named_agents_are_found_in_packages_without_an_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loose" / "looser").mkdir(parents=True)
+    (tmp_path / "loose" / "looser" / "mine.py").write_text("raise RuntimeError('must not be imported')\n")
+    monkeypatch.chdir(tmp_path)
+    assert find_module("loose.looser.mine", [str(tmp_path)]) is not None
+    refuse_if_absent(["loose.looser.mine", "loose/looser/mine.py", "holdfast_agent"])
+
+
+def test_agents_are_named_by_the_option_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_AGENTS", "c, d,")
+    assert named_agents(["a, b", "e"]) == ["a", "b", "e"]
+    assert named_agents([]) == ["c", "d"]
+    monkeypatch.delenv("HOLDFAST_AGENTS")
+    assert named_agents([]) == []
+
+
+def test_something_in_the_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    with pytest.raises(DataDirNotUsable, match=rf"cannot keep data in {tmp_path}: .*{tmp_path}/logs"):
+        DataDir(tmp_path).log("a")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ('{"ready":false,"reasons":["agents of a: no\\nway","b"]}', "agents of a: no way"),
+        ('{"ready":true,"reasons":[]}', '{"ready":true,"reasons":[]}'),
+        ("cut", "cut"),
+    ],
+)
+def test_the_first_reason_of_a_service(tmp_path: Path, told: str, reason: str) -> None:
+    service = Service("s", "m", env={}, ready_port=1, log_path=tmp_path / "log", where="")
+    service.not_ready_because = told
+    assert service.first_reason == reason
 
 
 def test_changes_of_agent_files_are_seen_once(modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from holdfast.runs import EventId
 from holdfast.wire import events
 
 _WRONG_SEQUENCE = frozenset({10071, 10164})  # "wrong last sequence", in its two forms
+_BATCH_BYTES_MAX = 1024 * 1024  # what a reader holds at once
 _DIRECT_GET = f"$JS.API.DIRECT.GET.{names.EVENTS_STREAM}"
 
 
@@ -141,7 +142,12 @@ async def read(client: Client, run_id: UUID, after_seq: int, *, timeout_s: float
 
 async def _batch(client: Client, run_id: UUID, after_seq: int, timeout_s: float) -> tuple[list[Entry], bool]:
     """One batch, and whether there is more. The server ends a batch with a status 204 and says how many are left."""
-    request = {"next_by_subj": names.events_subject(run_id), "seq": after_seq + 1, "batch": 256}
+    request = {
+        "next_by_subj": names.events_subject(run_id),
+        "seq": after_seq + 1,
+        "batch": 256,
+        "max_bytes": _BATCH_BYTES_MAX,
+    }
     entries: list[Entry] = []
     inbox = client.new_inbox()
     with translated():

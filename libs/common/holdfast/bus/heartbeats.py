@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -35,11 +35,15 @@ class Refused(HoldfastError):
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A key of the bucket as it was seen. ``heartbeat`` is None for a key that expired or was deleted."""
+    """A key of the bucket as it was seen. ``heartbeat`` is None for a key that expired or was deleted.
+
+    ``written_at`` is the server's time of the write, ISO 8601; :func:`read_all` alone tells it.
+    """
 
     name: str
     revision: int
     heartbeat: Heartbeat | None
+    written_at: str | None = None
 
 
 def _parse(name: str, revision: int, data: bytes, headers: dict[str, str] | None) -> Beat:
@@ -110,7 +114,8 @@ async def read_all(client: Client, *, timeout_s: float = 2.0) -> list[Beat]:
                 if "Status" in headers:
                     raise BusUnavailable(f"the heartbeat bucket answered {headers['Status']}")
                 name = headers["Nats-Subject"].removeprefix(_PREFIX)
-                beats.append(_parse(name, int(headers["Nats-Sequence"]), message.data, headers))
+                beat = _parse(name, int(headers["Nats-Sequence"]), message.data, headers)
+                beats.append(replace(beat, written_at=headers.get("Nats-Time-Stamp")))
         finally:
             await subscription.unsubscribe()
 

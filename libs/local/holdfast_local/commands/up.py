@@ -26,7 +26,7 @@ _COUNT = click.IntRange(0, 64)
     "--data",
     default=Path(".holdfast"),
     show_default=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(readable=False, path_type=Path),  # what is wrong with it `up` says, on one line
     help="Where everything is kept.",
 )
 @click.option(

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from holdfast.errors import Refused
 from holdfast.runs import EventId
 from holdfast.store import caller as record
-from holdfast_gateway.following import ThreadFeed, follow_run, tail_row
+from holdfast_gateway.following import ThreadFeed, check_cursor, follow_run, tail_row
 from holdfast_gateway.http.answers import NOT_FOUND, PROBLEMS
 from holdfast_gateway.http.dependencies import CallerOf, PartsOf, ThreadIdPath
 from holdfast_gateway.http.stream import EventStream
@@ -23,7 +23,7 @@ LastEventId = Annotated[
 ]
 After = Annotated[str | None, Query(max_length=128, description="the same, for a first connect; the header wins")]
 
-_EXAMPLE = (
+STREAM_EXAMPLE = (
     'id: 1-1\nevent: run.started\ndata: {"run_id":"019a9b1e-7c5f-7a31-9f0e-2f6b1c9d8e7a","attempt":1,"pod":"runner-1"}\n\n'
     'id: 1-2\nevent: step.started\ndata: {"position":"0","kind":"model","name":"chat"}\n\n'
     'id: 1-3\nevent: text.delta\ndata: {"position":"0","text":"Hel"}\n\n'
@@ -33,7 +33,7 @@ _EXAMPLE = (
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events. A clean end is the end of the run; any other end: connect again with the cursor.",
-        "content": {"text/event-stream": {"example": _EXAMPLE}},
+        "content": {"text/event-stream": {"example": STREAM_EXAMPLE}},
     }
 }
 
@@ -53,8 +53,8 @@ async def follow_one(
     text = last_event_id or after
     cursor = _cursor(text) if text else None
     run = await record.run(parts.record.db, caller.tenant_id, run_id)
-    if cursor is not None and cursor.attempt > run.attempt:
-        raise Refused("invalid_cursor", f"{cursor} is an event of an attempt that this run has not had")
+    if cursor is not None:
+        check_cursor(run, cursor)
     chunks = follow_run(parts.tails, await tail_row(parts.tails, run), cursor)
     return EventStream(chunks, parts.draining, headers={"x-workflow-run-id": str(run_id)})
 

@@ -17,18 +17,17 @@ router = APIRouter(tags=["fleet"])
 
 @router.get("/agents", response_model=Page[Agent], responses=PROBLEMS)
 async def list_agents(_: CallerOf, parts: PartsOf) -> Response:
-    """The agents that runners have loaded. All of them on one page."""
+    """The agents that live runners have loaded. All of them on one page."""
     return page([Agent.of(row) for row in await parts.agents.all()])
 
 
 @router.get("/pods", response_model=Page[Pod], responses=PROBLEMS)
 async def list_pods(caller: CallerOf, parts: PartsOf) -> Response:
     """The runners that are alive. All of them on one page."""
-    beats = [beat.heartbeat for beat in await heartbeats.read_all(parts.carrier.client)]
     pods = [
-        Pod.of(beat, operator=caller.operator)
-        for beat in beats
-        if beat is not None and beat.kind == "runner" and not beat.goodbye
+        Pod.of(beat.heartbeat, last_seen=beat.written_at, operator=caller.operator)
+        for beat in await heartbeats.read_all(parts.carrier.client)
+        if beat.heartbeat is not None and beat.heartbeat.kind == "runner" and not beat.heartbeat.goodbye
     ]
     shown = [pod.model_dump(exclude_none=True) for pod in sorted(pods, key=lambda pod: pod.pod)]
     return answer(Page[Any](items=shown, next_cursor=None))

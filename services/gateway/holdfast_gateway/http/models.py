@@ -15,7 +15,9 @@ from holdfast.wire.messages import Heartbeat
 
 M = TypeVar("M")
 
-THREAD_ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}$"
+_ID = "A-Za-z0-9_:@-"
+THREAD_ID_PATTERN = rf"^([{_ID}][.{_ID}]{{0,127}}|\.[{_ID}][.{_ID}]{{0,126}}|\.\.[.{_ID}]{{1,126}})$"
+"""Letters, digits and ``._:@-``, 128 at the most; not ``.`` and ``..``, which clients take out of a path."""
 ThreadId = Annotated[str, Field(pattern=THREAD_ID_PATTERN, examples=["chat-42"])]
 AgentName = Annotated[str, Field(min_length=1, max_length=200, examples=["assistant"])]
 Metadata = Annotated[dict[str, Any], Field(description="yours; kept as it is")]
@@ -263,11 +265,12 @@ class Pod(Answered):
     draining: bool
     version: str
     started_at: str
+    last_seen: datetime | None = Field(default=None, description="when its newest heartbeat was written")
     host: str | None = None
     pid: int | None = None
 
     @classmethod
-    def of(cls, beat: Heartbeat, *, operator: bool) -> Pod:
+    def of(cls, beat: Heartbeat, *, last_seen: str | None, operator: bool) -> Pod:
         """A heartbeat, as it is shown."""
         return cls(
             pod=beat.pod,
@@ -278,6 +281,7 @@ class Pod(Answered):
             draining=beat.draining,
             version=beat.version,
             started_at=beat.started_at,
+            last_seen=datetime.fromisoformat(last_seen) if last_seen is not None else None,
             host=beat.host if operator else None,
             pid=beat.pid if operator else None,
         )

@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from holdfast_gateway.http.problems import PROBLEM_EXAMPLES
+
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _KEYS: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -33,7 +35,10 @@ def describe(app: FastAPI, *, with_keys: bool) -> None:
 
 
 def _correct(responses: dict[str, Any]) -> None:
-    for response in responses.values():
+    for status, response in responses.items():
         content = response.get("content", {})
         if content.get("application/json", {}).get("schema") == _PROBLEM:
-            response["content"] = {"application/problem+json": content["application/json"]}
+            media = content["application/json"]
+            if status in PROBLEM_EXAMPLES:
+                media["example"] = PROBLEM_EXAMPLES[status]
+            response["content"] = {"application/problem+json": media}

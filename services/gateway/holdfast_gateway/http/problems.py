@@ -72,9 +72,8 @@ class Problem(BaseModel):
     )
 
 
-def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
-    """A problem as a response; ``more`` are further members of it."""
-    body = {
+def _members(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    return {
         "type": f"urn:holdfast:problem:{code}",
         "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
@@ -82,6 +81,24 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
         "detail": detail,
         **more,
     }
+
+
+PROBLEM_EXAMPLES = {
+    str(status): _members(status, code, detail)
+    for status, code, detail in (
+        (401, "key_missing", "send an API key: Authorization: Bearer hf_…"),
+        (404, "run_not_found", "there is no run 019a9b1e-7c5f-7a31-9f0e-2f6b1c9d8e7a"),
+        (409, "thread_busy", "thread 'chat-42' has an active run"),
+        (422, "invalid_request", "body.agent: Field required"),
+        (503, "record_unavailable", "Postgres did not answer within 3 s"),
+    )
+}
+"""For the OpenAPI page, by status."""
+
+
+def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """A problem as a response; ``more`` are further members of it."""
+    body = _members(status, code, detail, **more)
     return Response(to_json(body), status, headers=dict(headers or {}), media_type="application/problem+json")
 
 

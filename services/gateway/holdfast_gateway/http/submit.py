@@ -19,6 +19,7 @@ from holdfast_gateway.auth import Caller
 from holdfast_gateway.following import follow_run, tail_row, wait_for_end
 from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, run_answer, run_headers
 from holdfast_gateway.http.dependencies import CallerOf, PartsOf, ThreadIdPath
+from holdfast_gateway.http.events import STREAM_EXAMPLE
 from holdfast_gateway.http.guards import DEADLINE
 from holdfast_gateway.http.models import Run, RunOnNewThreadWanted, RunWanted
 from holdfast_gateway.http.stream import EventStream, client_gone
@@ -45,7 +46,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "model": Run,
         "description": "the finished run (`?wait_s=`), the run of an earlier submit with this key, or, with"
         " `Accept: text/event-stream`, its events from `run.queued` on",
-        "content": {"text/event-stream": {}},
+        "content": {"text/event-stream": {"example": STREAM_EXAMPLE}},
     },
     **NOT_FOUND,
     **CONFLICT,

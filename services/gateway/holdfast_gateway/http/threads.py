@@ -24,6 +24,7 @@ from holdfast_gateway.picture import RunGone
 
 router = APIRouter(tags=["threads"])
 _NEWEST = 2**63 - 1
+_RECORD_LOOK_S = 0.5  # between two looks at the record; one takes three seconds at the most
 _DELETE_WAIT_S = 15.0  # an owner heeds a cancel at once; if it does not, the reaper forces it after ten seconds
 
 
@@ -81,13 +82,45 @@ async def _deleted(parts: Parts, caller: Caller, thread_id: str) -> bool:
 
 
 async def _cancel(parts: Parts, caller: Caller, run: RunRow) -> None:
-    """Cancel a run and wait for its end."""
+    """Cancel a run and wait for its end.
+
+    Raises:
+        StoreUnavailable: the record went away meanwhile.
+    """
     ended = await stranger.cancel(parts.record.db, caller.tenant_id, run.id)
     if ended is not None:
         await parts.announcer.ended(ended, run.run_owner_pod)
         if ended.status == "running":
-            with contextlib.suppress(RunGone):
-                await wait_for_end(parts.tails, await tail_row(parts.tails, run))
+            waiting = asyncio.create_task(
+                wait_for_end(parts.tails, await tail_row(parts.tails, run)), name="delete-wait"
+            )
+            looking = asyncio.create_task(_until_the_record_is_away(parts), name="delete-record")
+            await _first(waiting, looking)
+
+
+async def _until_the_record_is_away(parts: Parts) -> None:
+    """A viewer is patient with a record that is away; a caller who waits for its answer is to be told.
+
+    Raises:
+        StoreUnavailable: it is away now.
+    """
+    while True:
+        await asyncio.sleep(_RECORD_LOOK_S)
+        parts.record.require()
+        await record.ping(parts.record.db)
+
+
+async def _first(*tasks: asyncio.Task[None]) -> None:
+    """Wait for the first task, stop the others, and raise what it raised, unless the run is gone."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    with contextlib.suppress(RunGone):
+        for task in done:
+            task.result()
 
 
 @router.get("/threads/{thread_id}/messages", response_model=Page[Message], responses=NOT_FOUND | PROBLEMS)
