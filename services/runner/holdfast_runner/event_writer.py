@@ -258,18 +258,17 @@ class EventWriter:
             self._given_up = True
         while not self._given_up:
             try:
-                await self._log.find_end()
-                break
+                end = await self._log.find_end()
             except BusUnavailable as error:
                 log.debug("event_log.away", run_id=str(self._lease.run_id), error=str(error))
                 await asyncio.sleep(_MEND_INTERVAL_S)
-        if not self._given_up:
+                continue
             self._log_lost = False
-            self._acked = None
-            if self._owed is not None:
-                self._add_snapshot(self._owed)
-            else:
+            if self._owed is None:
                 self.emit_snapshot()
+            elif end != self._owed:  # else it had landed
+                self._add_snapshot(self._owed)
+            break
         await self._tell_flushers()
 
     def _has_acked(self, target: EventId) -> bool:

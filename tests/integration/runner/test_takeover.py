@@ -18,38 +18,23 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures
 EXIT_CONFIG = 78
 
 
-async def test_f01_a_restart_under_the_same_name_goes_on_at_once(scene: Scene, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+async def test_f01_f50_a_restart_under_the_same_name_goes_on_at_once_and_repeats_no_finished_call(scene: Scene) -> None:
     runner = await scene.process("only")
-    run_id = await scene.submit(say("a "), step(say("b ")), say("c "), step(say("d "), wait(gate)))
+    once, twice = f"once {scene.pool}", f"slow:10x80 {scene.pool}"
+    run_id = await scene.submit(say("a "), ask(once), say("b "), ask(twice), say("c"))
     await scene.until_event(run_id, "step.started", count=2)
+    await wait_until(lambda: _calls(scene, twice, at_least=1), description="the second call is in flight")
     runner.kill()
     await runner.start()
     row = await scene.until(run_id, "running", attempt=2, timeout_s=5)
     assert row.run_owner_pod == scene.pod("only")
-    gate.touch()
     row, log = await scene.whole(run_id)
     assert (row.status, row.attempt, row.crashes) == ("completed", 2, 0)
-    assert await scene.answer(run_id) == "a b c d "
+    assert await scene.answer(run_id) == "a b c"
     resumed = first(log, "run.resumed")
     [finished] = [event for event in log if event.type == "step.completed" and event.id < resumed.id]
     assert resumed.data["from_pod"] == scene.pod("only")
-    assert resumed.data["keep_through"] == str(finished.id)
-    assert resumed.data["reason"] == "owner_lost"
-
-
-async def test_f50_a_finished_model_call_is_not_made_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", scene.stack.mock_url)
-    owner = await scene.process("owner")
-    once, twice = f"once {scene.pool}", f"slow:10x80 {scene.pool}"
-    run_id = await scene.submit(ask(once), ask(twice))
-    await scene.until_event(run_id, "step.started", count=2)
-    await wait_until(lambda: _calls(scene, twice, at_least=1), description="the second call is in flight")
-    owner.kill()
-    async with scene.here():
-        row, _ = await scene.whole(run_id)
-    assert (row.status, row.attempt) == ("completed", 2)
-    assert await _calls(scene, once, at_least=1)
+    assert (resumed.data["reason"], resumed.data["keep_through"]) == ("owner_lost", str(finished.id))
     assert not await _calls(scene, once, at_least=2)
     assert await _calls(scene, twice, at_least=2)
     assert [(each.tries, each.attempt) for each in await scene.steps(run_id)] == [(1, 1), (2, 2)]

@@ -254,6 +254,21 @@ async def test_a_log_lost_before_the_end_gets_its_snapshot_and_then_the_end(
     assert list(zip(written.ids(), written.types(), strict=True)) == [("2-2", "snapshot"), ("2-3", "run.completed")]
 
 
+async def test_a_snapshot_before_the_end_that_had_landed_is_not_written_twice(written: Written) -> None:
+    written.budget_s = 0.0
+    writer = written.make()
+    await writer.open()
+    written.log.away = True
+    say(writer, "dropped")
+    await writer.flush()
+    writer.seal()
+    written.log.away, written.log.lose_answers = False, 1
+    await wait_until(lambda: bool(written.log.messages), description="a snapshot")
+    await writer.tell_end("run.completed", {})
+    assert written.ids() == ["2-2", "2-3"]
+    await writer.close()
+
+
 async def test_an_end_that_nats_never_takes_is_left_to_tails(
     written: Written, writer: EventWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
