@@ -228,6 +228,8 @@ class EventWriter:
             last_id = event_id
         with metrics.APPEND_SECONDS.time():
             landed = await self._log.append(b"".join(batch), last_id)
+        if self._given_up:  # meanwhile, by a snapshot that did not fit: what is queued is dropped already
+            return
         if not landed:
             self._lose_log()
             await self._tell_flushers()

@@ -357,10 +357,16 @@ async def test_a_snapshot_that_fits_into_no_message_costs_the_log_and_not_the_ru
     written: Written, writer: EventWriter
 ) -> None:
     written.snapshot["steps"] = [_finished("", "x" * 3_000_000)]
+    written.log.gate.clear()
+    say(writer, "lands")
+    await wait_until(lambda: written.log.appends == 1, description="an append is in flight")
     writer.emit_snapshot()
+    written.log.gate.set()
     say(writer, "dropped")
     assert await writer.flush() is None
-    assert written.log.messages == []
+    assert written.ids() == ["2-1"]
+    assert writer._pump_task is not None
+    assert not writer._pump_task.done(), "it did not fail"
 
 
 async def test_close_drops_what_was_not_flushed(written: Written, writer: EventWriter) -> None:
