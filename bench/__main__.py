@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from bench import recovery
+from bench import recovery, steps
 from bench.figures import Row, versions
 
 Measure = Callable[[int, recovery.Say], Coroutine[None, None, list[Row]]]
@@ -23,6 +23,7 @@ def _measures(seed: int) -> dict[str, tuple[Measure, int]]:
         "recovery.kill": (recovery.kill_to_resumed, 20),
         "recovery.freeze": (recovery.freeze_to_resumed, 20),
         "recovery.nats": (recovery.nats_restarts, 20),
+        "steps": (steps.resume_of_2000_steps, 3),
         "recovery.links": (lambda rounds, say: recovery.link_cuts(rounds, say, seed=seed), 50),
     }
 

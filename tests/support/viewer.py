@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
@@ -34,6 +36,17 @@ class Viewer:
                     await self._connect(client)
                 except httpx2.HTTPError:
                     await asyncio.sleep(0.05)  # a pause between connects, as any client makes
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow meanwhile."""
+        task = asyncio.create_task(self.follow(timeout_s=300))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     async def _connect(self, client: httpx2.AsyncClient) -> None:
         self.connects += 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holdfast_agent.backend import OnUnknown
 from holdfast_agent.run import Run
 
 AgentFunction = Callable[[Run], Awaitable[Any]]
@@ -20,7 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class Agent:
     """A named coroutine that takes a :class:`Run` and returns the run's output (any JSON value).
 
-    ``version`` tells one state of its code from another; ``input_schema`` is a JSON schema that gateways check inputs with.
+    ``version`` tells one state of its code from another; ``input_schema`` is a JSON schema that gateways check inputs with;
+    ``on_unknown`` is the default for its steps that are neither model calls nor idempotent.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Agent:
     version: str
     description: str = ""
     input_schema: Mapping[str, Any] = field(default_factory=dict)
+    on_unknown: OnUnknown | None = None
 
 
 def code_version(function: Callable[..., Any]) -> str:
@@ -43,6 +46,7 @@ def agent(
     description: str | None = None,
     input_schema: Mapping[str, Any] | None = None,
     version: str | None = None,
+    on_unknown: OnUnknown | str | None = None,
 ) -> Callable[[AgentFunction], Agent]:
     """Make an agent of a coroutine function.
 
@@ -51,6 +55,7 @@ def agent(
         description: one line for people; the docstring's first line when left out.
         input_schema: JSON schema of the run's input; anything goes when left out.
         version: of the code; a hash of the file when left out.
+        on_unknown: for its steps of unknown outcome that do not say themselves: ``retry``, ``fail`` or ``ask``.
 
     Raises:
         ValueError: the name is not usable.
@@ -69,6 +74,7 @@ def agent(
             version=version or code_version(function),
             description=description if description is not None else (lines[0] if lines else ""),
             input_schema=input_schema or {},
+            on_unknown=OnUnknown(on_unknown) if on_unknown is not None else None,
         )
 
     return make

@@ -66,7 +66,10 @@ def _from_name(name: str) -> ModuleType:
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, so that ``json.py`` is nobody else's ``json``."""
+    """Import a file under a name of its own, so that ``json.py`` is nobody else's ``json``.
+
+    ``codec.py`` knows this form of name: it finds a type by the file's stem when the file lies elsewhere.
+    """
     name = f"holdfast_agents.{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():

@@ -7,6 +7,9 @@ from prometheus_client import Counter, Gauge, Histogram
 RUNS_CLAIMED = Counter("holdfast_runs_claimed", "Runs claimed by this pod.")
 RUNS_ENDED = Counter("holdfast_runs_ended", "Runs that this process brought to an end.", ["status"])
 RUNS_RELEASED = Counter("holdfast_runs_released", "Runs given back to the queue by their owner.")
+RUNS_SUSPENDED = Counter(
+    "holdfast_runs_suspended", "Runs that gave their slot back to wait for a person, a timer or a child."
+)
 RUNS_RUNNING = Gauge("holdfast_runs_running", "Runs in this pod's slots.")
 OWNERSHIP_LOST = Counter("holdfast_ownership_lost", "Runs whose loss this pod noticed at a fenced write.")
 REAPER_SEES = Gauge("holdfast_reaper_sees", "1 while this reaper may declare a death, 0 while it cannot see.")

@@ -115,4 +115,7 @@ class ReaperSettings(Settings):
     )
     sweep_interval_s: float = Field(default=2.0, gt=0)
     sweep_batch_size: int = Field(default=500, ge=1)
+    wake_interval_s: float = Field(
+        default=0.5, gt=0, description="a timer set since the last look is met this late at the most"
+    )
     cancel_grace_s: float = Field(default=10.0, gt=0)

@@ -10,6 +10,16 @@ import httpx2
 from holdfast.errors import Retryable, Terminal
 
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
+_ADVICE = {
+    "not_interrupted": "`holdfast fork` is for runs that have ended",
+    "run_active": "`holdfast cancel` ends it",
+    "not_waiting_yet": "try again in a moment",
+    "unknown_position": "`holdfast show` lists the positions of its journal",
+    "already_answered": "`holdfast show` tells what it does now",
+    "question_not_found": "`holdfast answer RUN` alone lists what it asks",
+    "not_queued": "`holdfast queue THREAD` lists what is queued",
+}
+"""What to do about a refusal, by its code."""
 
 
 class NoGateway(Retryable):
@@ -68,6 +78,9 @@ def check(answer: httpx2.Response, url: str, *, has_key: bool) -> None:
     detail = str(problem.get("detail") or problem.get("title") or "it gives no reason")
     if known := problem.get("known"):
         detail += f"; there are {', '.join(map(str, known))}"
+    detail = _with_errors(detail, problem.get("errors"))
+    if advice := _ADVICE.get(str(problem.get("code"))):
+        detail += f"; {advice}"
     if answer.status_code in _TRY_AGAIN:
         after = answer.headers.get("retry-after", "")
         why = detail if problem else f"HTTP {answer.status_code}"
@@ -98,6 +111,17 @@ def json_of(answer: httpx2.Response) -> Any:
         return answer.json()
     except ValueError as error:
         raise NotAGateway(f"{answer.url} did not answer with JSON: is it a Holdfast gateway?") from error
+
+
+def _with_errors(detail: str, errors: Any) -> str:
+    """Every place that is wrong, unless the detail names it already."""
+    for each in errors if isinstance(errors, list) else ():
+        words = str(each.get("msg", "")) if isinstance(each, Mapping) else str(each)
+        loc = each.get("loc") if isinstance(each, Mapping) else None
+        where = ".".join(str(part) for part in loc or () if part != "body")
+        if words and words not in detail:
+            detail += f"; {where}: {words}" if where else f"; {words}"
+    return detail
 
 
 def _problem(answer: httpx2.Response) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
@@ -92,15 +93,59 @@ class Gateway:
         """Cancel a run. Returns it: still ``running`` when its owner is yet to end it."""
         return dict(await self._once("POST", f"/v1/runs/{run_id}/cancel"))
 
+    async def answer(self, run_id: str, question_id: str, answer: Any) -> dict[str, Any]:
+        """Answer a question of a run, once. Returns the run."""
+        body = {"question_id": question_id, "answer": answer}
+        return dict(await self._once("POST", f"/v1/runs/{run_id}/answer", json=body))
+
+    async def resume(self, run_id: str) -> dict[str, Any]:
+        """Let an interrupted run go on. Returns it."""
+        return dict(await self._once("POST", f"/v1/runs/{run_id}/resume"))
+
+    async def fork(
+        self, run_id: str, *, from_position: str | None = None, thread_id: str | None = None
+    ) -> dict[str, Any]:
+        """Make a new run from an ended or interrupted one. Returns the new one."""
+        wanted = {"from_position": from_position, "thread_id": thread_id}
+        body = {name: value for name, value in wanted.items() if value is not None}
+        try:
+            return dict(json_of(await self._try("POST", f"/v1/runs/{run_id}/fork", json=body)))
+        except Away as away:
+            maybe = "; it may have been made: see `holdfast ps`" if away.reached else ""
+            raise NoGateway(f"{away}{maybe}") from away
+
+    async def queue(self, thread_id: str, *, limit: int) -> list[dict[str, Any]]:
+        """The queued runs of a thread, in order."""
+        return await self.items(_queue(thread_id), limit=limit)
+
+    async def edit_queued(self, thread_id: str, run_id: str, run_input: Any) -> dict[str, Any]:
+        """Change the input of a queued run. Returns it."""
+        return dict(await self._once("PATCH", f"{_queue(thread_id)}/{run_id}", json={"input": run_input}))
+
+    async def remove_queued(self, thread_id: str, run_id: str) -> dict[str, Any]:
+        """Take a queued run out of its queue: it is cancelled. Returns it."""
+        return dict(await self._once("DELETE", f"{_queue(thread_id)}/{run_id}"))
+
+    async def put_first(self, thread_id: str, run_id: str) -> dict[str, Any]:
+        """Put a queued run before the others of its thread. Returns it."""
+        return dict(await self._once("POST", f"{_queue(thread_id)}/{run_id}/now"))
+
     async def submit(
-        self, *, agent: str, run_input: Any, thread_id: str | None = None, on_link: OnLink | None = None
+        self,
+        *,
+        agent: str,
+        run_input: Any,
+        thread_id: str | None = None,
+        policies: Mapping[str, Any] | None = None,
+        on_link: OnLink | None = None,
     ) -> dict[str, Any]:
         """Submit a run, on a thread that is made when there is none of that id. Returns the run.
 
-        An answer that got lost is asked for again under the same Idempotency-Key, for some seconds: one call never makes two
-        runs.
+        ``policies`` are further fields of the request, such as ``deadline_s``. An answer that got lost is asked for again under
+        the same Idempotency-Key, for some seconds: one call never makes two runs.
         """
-        body = {"agent": agent, "input": run_input, **({"thread_id": thread_id} if thread_id is not None else {})}
+        thread = {"thread_id": thread_id} if thread_id is not None else {}
+        body = {"agent": agent, "input": run_input, **thread, **(policies or {})}
         headers = {"Idempotency-Key": str(uuid4())}
         patience = Patience(_SUBMIT_PATIENCE_S, on_link)
         while True:
@@ -181,6 +226,10 @@ class Gateway:
         self._was_there = True
         check(answer, self.url, has_key=self._has_key)
         return answer
+
+
+def _queue(thread_id: str) -> str:
+    return f"/v1/threads/{quote(thread_id, safe='')}/queue"
 
 
 def _host(url: str) -> str:

@@ -68,7 +68,7 @@ async def watch(gateway: Gateway, run_id: str, show: Show, *, after: str | None 
     from holdfast.runs import EventId  # noqa: PLC0415
     from holdfast_local.follow import Follower  # noqa: PLC0415
 
-    follower = Follower(show, write=_write, note=note, verdict=_verdict, from_start=after is None)
+    follower = Follower(show, write=_write, note=note, verdict=_verdict, from_start=after is None, run_id=run_id)
 
     def on_link(away: str | None) -> None:
         follower.say(f"{away}; trying again" if away else "the gateway is back")

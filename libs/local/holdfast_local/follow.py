@@ -2,8 +2,9 @@
 
 Three ways to show one:
 
-- live (standard output is a terminal): text as it streams. Text that viewers must drop cannot be taken off a terminal, so a line
-  says so and what is kept is shown again: the whole answer always stands below the last such line.
+- live (standard output is a terminal): text as it streams; while several steps run side by side, that of each when it has
+  finished, since that is its place in the answer. Text that viewers must drop cannot be taken off a terminal, so a line says so
+  and what is kept is shown again: the whole answer always stands below the last such line.
 - held (standard output is a pipe or a file): nothing before the run has ended, then its answer, once. The text of a finished step
   can still be dropped, since its event is sent before the record holds it, and then it is shown anew.
 - json: every event as it comes, one per line; whoever reads them applies the folding rule.
@@ -21,6 +22,7 @@ from holdfast.runs import Fold
 from holdfast.runs.fold import ENDING_TYPES
 from holdfast.wire.events import Event
 from holdfast_local.listing import printable
+from holdfast_local.questions import asked, how_to_answer, is_alone, is_question
 
 EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 3, "interrupted": 4}
 _MAY_CHANGE_TEXT = ("run.", "step.started", "snapshot")
@@ -38,7 +40,8 @@ class Follower:
     """Shows one run: ``take`` every event, then ``end``.
 
     ``write`` puts text on standard output as it is; ``note`` and ``verdict`` put a line on standard error, of what happens on the
-    way and of an end that is not completion. ``from_start`` is False when earlier events were left out on purpose.
+    way and of an end that is not completion. ``from_start`` is False when earlier events were left out on purpose. ``run_id``
+    stands in the commands that notes name; by default it is learned from the run's first event.
     """
 
     def __init__(
@@ -49,14 +52,17 @@ class Follower:
         note: Callable[[str], None],
         verdict: Callable[[str], None],
         from_start: bool = True,
+        run_id: str = "RUN",
     ) -> None:
         self._show = show
         self._write = write
         self._note = note
         self._verdict = verdict
         self._from_start = from_start
+        self._run_id = run_id
         self._fold = Fold()
         self._drawn: list[str] = []
+        self._open: set[str] = set()
         self._at_line_start = True
 
     @property
@@ -71,11 +77,16 @@ class Follower:
             self._write(to_json({"id": str(event.id), "type": event.type, "data": event.data}).decode() + "\n")
         if not self._fold.apply(event.id, event.type, event.data):
             return
+        if event.type in ("run.queued", "run.started", "run.resumed"):
+            self._run_id = event.data.get("run_id") or self._run_id
+        side_by_side = len(self._open) > 1
+        self._open = open_steps(self._open, event)
         if self._show is Show.LIVE and event.type == "text.delta":
-            self._draw(str(event.data["text"]))
-        elif self._show is Show.LIVE and event.type.startswith(_MAY_CHANGE_TEXT):
-            self._redraw(words_for(event), ending=event.type in ENDING_TYPES)
-        elif words := words_for(event):
+            if len(self._open) < 2:
+                self._draw(str(event.data["text"]))
+        elif self._show is Show.LIVE and (event.type.startswith(_MAY_CHANGE_TEXT) or side_by_side):
+            self._redraw(words_for(event, self._run_id), ending=event.type in ENDING_TYPES)
+        elif words := words_for(event, self._run_id):
             self.say(words)
 
     def say(self, words: str) -> None:
@@ -95,6 +106,8 @@ class Follower:
             self._verdict(printable(f"{status}: {error.get('code')}: {error.get('message')}"))
         elif status != "completed":
             self._verdict(printable(f"{status}: {outcome['reason']}" if outcome.get("reason") else status))
+        if status == "interrupted":
+            self._note(f"`holdfast resume {outcome.get('id', self._run_id)}` goes on from its last finished step")
         return EXIT_CODES.get(status, 1)
 
     def _draw(self, text: str) -> None:
@@ -106,13 +119,29 @@ class Follower:
     def _redraw(self, words: str, *, ending: bool) -> None:
         """Bring the terminal to the text as it stands now."""
         drawn, text = "".join(self._drawn), self._fold.text
+        moving = 0 if ending else self._may_move()
         if not text.startswith(drawn):
             replaced = "the text above was not kept" if ending and not text else "what follows replaces the text above"
             words = f"{words}; {replaced}" if words else replaced
             drawn, self._drawn = "", []
         if words:
             self.say(words)
-        self._draw(text[len(drawn) :])
+        self._draw(text[len(drawn) : len(text) - moving])
+
+    def _may_move(self) -> int:
+        """The length of the text at the end whose place depends on which of the open steps finishes first."""
+        if len(self._open) < 2:
+            return 0
+        length, behind_the_last_finish = 0, True
+        for item in reversed(self._fold.items):
+            if item.type == "text.delta":
+                if not item.settled and (
+                    item.position in self._open or (item.position is None and behind_the_last_finish)
+                ):
+                    length += len(str(item.data["text"]))
+            elif item.type in ("step.completed", "step.failed") and item.position not in self._open:
+                behind_the_last_finish = False
+        return length
 
     def _end_line(self) -> None:
         if not self._at_line_start:
@@ -120,7 +149,24 @@ class Follower:
             self._at_line_start = True
 
 
-def words_for(event: Event) -> str:
+def open_steps(before: set[str], event: Event) -> set[str]:
+    """The steps that have begun and not finished, after this event."""
+    position = str(event.data.get("position"))
+    match event.type:
+        case "step.started":
+            return before | {position}
+        case "step.completed":
+            return before - {position}
+        case "step.failed" if not event.data.get("will_retry"):
+            return before - {position}
+        case "snapshot":
+            return {part["position"] for part in event.data.get("partial") or () if part["position"] is not None}
+        case "run.resumed":
+            return set()
+    return before
+
+
+def words_for(event: Event, run_id: str) -> str:
     """What a reader of the text is told about an event; mostly nothing."""
     data = event.data
     match event.type:
@@ -129,11 +175,20 @@ def words_for(event: Event) -> str:
         case "run.resumed":
             return _resumed(data)
         case "run.waiting":
-            return f"waits for an answer: {data['question']}" if data.get("question") else "waits"
+            return _waiting(data, run_id)
+        case "snapshot":  # what the log has lost of a waiting run
+            return "; ".join(_waiting(wait, run_id) for wait in (data.get("run") or {}).get("waiting") or ())
         case "step.failed" if data.get("will_retry"):
             error = data.get("error") or {}
             return f"{error.get('code')}: {error.get('message')}; trying again"
     return ""
+
+
+def _waiting(data: Mapping[str, Any], run_id: str) -> str:
+    if not is_question(data):
+        return f"waits for {asked(data)}"
+    alone = is_alone(str(data["position"]))
+    return f"waits for an answer: {asked(data)}; answer with {how_to_answer(run_id, data, alone=alone)}"
 
 
 def _resumed(data: Mapping[str, Any]) -> str:
@@ -143,6 +198,12 @@ def _resumed(data: Mapping[str, Any]) -> str:
             return f"{before} was lost; {now} goes on from here"
         case "released":
             return f"{before} handed over; {now} goes on from here"
+        case "answered":
+            return f"it was answered; {now} goes on from here"
+        case "woken":
+            return f"what it waited for is over; {now} goes on from here"
+        case "resumed":
+            return f"it was resumed; {now} goes on from here"
         case "log_lost":
             return f"events were lost; {now} goes on from what the record holds"
         case reason:

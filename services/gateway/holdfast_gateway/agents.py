@@ -7,23 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import jsonschema
-from jsonschema.exceptions import SchemaError
 from jsonschema.protocols import Validator
-from jsonschema.validators import validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from holdfast.errors import Terminal
-from holdfast.logs import get_logger
 from holdfast.store import AgentRow, caller
 from holdfast_gateway.record import Record
+from holdfast_gateway.schemas import problems_with, validator_of
 from holdfast_gateway.shared import SharedReading
 
-log = get_logger(__name__)
 _FRESH_S = 1.0
 _SHOWN_FOR = timedelta(minutes=3)  # a live runner says its agents every minute
-_PROBLEMS_MAX = 8
 _VALIDATORS_MAX = 256
 
 
@@ -81,18 +74,7 @@ class Agents:
         Raises:
             InvalidInput: it does not fit.
         """
-        validator = self._validator(agent)
-        if validator is None:
-            return
-        problems = []
-        try:
-            for error in validator.iter_errors(value):
-                problems.append({"loc": ["body", "input", *error.absolute_path], "msg": error.message[:500]})
-                if len(problems) == _PROBLEMS_MAX:
-                    break
-        except Unresolvable as error:  # the agent's fault, not the caller's: let the agent judge its input
-            log.warning("agent.schema_unusable", agent=agent.name, error=str(error))
-            return
+        problems = problems_with(value, self._validator(agent), ["body", "input"], f"agent {agent.name}")
         if problems:
             raise InvalidInput(agent.name, problems)
 
@@ -109,18 +91,5 @@ class Agents:
         if key not in self._validators:
             if len(self._validators) >= _VALIDATORS_MAX:
                 self._validators.clear()
-            self._validators[key] = _compile(agent)
+            self._validators[key] = validator_of(agent.input_schema, f"agent {agent.name}")
         return self._validators[key]
-
-
-def _compile(agent: AgentRow) -> Validator | None:
-    if not agent.input_schema:
-        return None
-    of_dialect = validator_for(agent.input_schema, default=jsonschema.Draft202012Validator)
-    try:
-        of_dialect.check_schema(dict(agent.input_schema))
-    except SchemaError as error:
-        log.warning("agent.schema_unusable", agent=agent.name, error=error.message)
-        return None
-    # an empty registry: a schema that refers to an address must not make the gateway fetch it
-    return of_dialect(dict(agent.input_schema), registry=Registry())

@@ -31,6 +31,12 @@ class Batch:
         """The id that comes before the first of these in an unbroken log."""
         return EventId(self.first.attempt, self.first.n - 1)
 
+    @property
+    def last_type(self) -> str:
+        """The type of the last of these."""
+        last_start = self.payload.rfind(b"\n\n", 0, -2)
+        return events.frame_type(self.payload[last_start + 2 :] if last_start >= 0 else self.payload)
+
     @classmethod
     def of(cls, seq: int | None, payload: bytes) -> Self:
         """Look at a message.

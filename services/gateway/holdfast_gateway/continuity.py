@@ -5,8 +5,9 @@ or no longer goes back as far as the viewer's cursor. Then a ``snapshot`` made f
 goes on from there.
 
 What the record cannot have is the text of a step that is not finished. While a viewer may lack some of that, it is sent another
-snapshot as soon as such a step has finished, or at the end: whoever reads to the end holds what the record holds. To have an id
-for that snapshot, one frame is held back meanwhile, and is sent, or replaced, when the next one comes.
+snapshot as soon as such a step has finished, before a takeover drops what was not kept, or at the end: whoever reads to the end
+holds what the record holds. To have an id for that snapshot, one frame is held back meanwhile, and is sent, or replaced, when the
+next one comes. What comes after a ``run.waiting`` may be a month away, so that one is not held back once the record has it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from holdfast_gateway.picture import Picture
 
 _BEGINNING = EventId(0, 1)
 _FINISHING = frozenset({"step.completed", "step.failed"})
+_TAKING_OVER = frozenset({"run.resumed", "run.interrupted"})  # what is not kept by then is gone
+_WAITING = "run.waiting"
+_SAYING_WHAT_IS_KEPT = ENDING_TYPES | {"run.resumed"}
 
 
 class Continuity:
@@ -42,6 +46,7 @@ class Continuity:
         self._torn = False  # the viewer may lack events of an unfinished step, nobody knows which
         self._broken: set[str] = set()  # positions of unfinished steps whose beginning a snapshot has replaced
         self._held: bytes | None = None
+        self._pictured: EventId | None = None  # the newest event that a snapshot's finished steps reach
         self._nothing_before: EventId | None = None
         self._smooth = after is None  # nothing is held back, missing or to be skipped: plain messages pass as they are
 
@@ -83,14 +88,16 @@ class Continuity:
             self._torn = self._torn or (batch.first.n > 1 and batch.before != self._passed_over)
             self._passed_over = batch.last
         if batch.last > cursor:
-            self._torn = self._torn or (cursor.attempt > 0 and batch.first > cursor and self._passed_over != cursor)
+            self._torn = self._torn or (
+                _is_of_an_owner(cursor) and batch.first > cursor and self._passed_over != cursor
+            )
             self._cursor = None
 
     @property
     def is_ahead(self) -> bool:
         """What was read of the log does not reach the cursor. Of a first event it need not: that may be from the record."""
         cursor, seen = self._cursor, self._passed_over
-        return cursor is not None and cursor.attempt > 0 and cursor.n > 1 and (seen is None or seen < cursor)
+        return cursor is not None and _is_of_an_owner(cursor) and (seen is None or seen < cursor)
 
     async def rewind(self, log_ends: EventId | None, out: list[bytes]) -> Picture:
         """Let go of a cursor that nothing bears out: the log lost its end, or the cursor is made up. Append a snapshot.
@@ -102,11 +109,40 @@ class Continuity:
             RunGone: the run is not there any more.
         """
         picture = await self._take_picture()
-        at = max(log_ends or _BEGINNING, picture.newest or _BEGINNING)
+        at = _as_far_as(picture, log_ends or _BEGINNING)
         self._cursor = None
         self._smooth = False
         self._send_picture(picture, at, out)
         self._torn = picture.terminal_id is None and at.attempt > 0 and picture.newest != at
+        return picture
+
+    async def settle(self, out: list[bytes]) -> None:
+        """Nothing has come for a while. A ``run.waiting`` that is held back is sent if the record has it, a snapshot after it.
+
+        Raises:
+            StoreUnavailable: the record did not answer; nothing has changed.
+            RunGone: the run is not there any more.
+        """
+        held, last = self._held, self.last
+        if held is None or last is None or events.frame_type(held) != _WAITING:
+            return
+        picture = await self._take_picture()
+        if _has_suspended(picture, last):  # so no other event of its attempt will come
+            out.append(held)
+            self._send_picture(picture, last.next(), out)
+
+    async def catch_up(self, out: list[bytes]) -> Picture:
+        """The log ends before the record does, and nothing more will come for long. Append a snapshot of all that there is.
+
+        Raises:
+            StoreUnavailable: the record did not answer; nothing has changed.
+            RunGone: the run is not there any more.
+        """
+        picture = await self._take_picture()
+        at = self.last.next() if self.last is not None else _BEGINNING
+        self._cursor = None
+        self._smooth = False
+        self._send_picture(picture, max(at, picture.newest or at), out)
         return picture
 
     async def _take_frame(self, frame: bytes, out: list[bytes]) -> None:
@@ -119,7 +155,7 @@ class Continuity:
         elif (gap_ends := self._gap_before(event_id, event_type, frame)) is not None:
             await self._mend(gap_ends, out)
         if self._held is not None or not self._whole:
-            await self._release_held(event_type, out)
+            await self._release_held(event_id, event_type, out)
         if self._covered(event_id):
             return
         self._heal(event_type, frame)
@@ -136,7 +172,7 @@ class Continuity:
         if event_id.n > 1:
             follows = last is not None and last.attempt == event_id.attempt and last.n == event_id.n - 1
             return None if follows else EventId(event_id.attempt, event_id.n - 1)
-        if event_type == "run.resumed" or event_type in ENDING_TYPES:
+        if event_type in _SAYING_WHAT_IS_KEPT:
             keep = events.decode(frame).data.get("keep_through")
             if keep is not None and (last is None or EventId.parse(keep) > last):
                 return EventId.parse(keep)
@@ -151,24 +187,37 @@ class Continuity:
     async def _mend(self, gap_ends: EventId, out: list[bytes]) -> None:
         """Send a snapshot that stands for everything up to the gap's end, or up to where the record is, if that is further."""
         picture = await self._take_picture()
-        self._send_picture(picture, max(gap_ends, picture.newest or gap_ends), out)
+        self._send_picture(picture, _as_far_as(picture, gap_ends), out)
         self._torn = picture.terminal_id is None and (picture.newest is None or picture.newest < gap_ends)
 
-    async def _release_held(self, event_type: str, out: list[bytes]) -> None:
+    async def _release_held(self, event_id: EventId, event_type: str, out: list[bytes]) -> None:
         """Before the next event is sent: send the frame that was held back, or a snapshot in its place."""
         held = self._held
         if event_type in TERMINAL_TYPES:
             picture = await self._take_picture()
             if picture.terminal_id is not None and (held is not None or picture.terminal_id != self._last.next()):
                 return self._send_picture(picture, self._last, out)
-        elif held is not None and events.frame_type(held) in _FINISHING:
+        elif event_type == _WAITING and held is not None and events.frame_type(held) != _WAITING:
+            picture = await self._take_picture()
+            if _has_suspended(picture, event_id):
+                further = picture.newest is not None and picture.newest.attempt > event_id.attempt
+                return self._send_picture(picture, _as_far_as(picture, self._last) if further else self._last, out)
+        elif event_type in _TAKING_OVER:
+            at = self._last if held is not None else self._last.next()
+            if at < event_id:
+                picture = await self._take_picture()
+                return self._send_picture(picture, _as_far_as(picture, at), out)
+        elif held is not None and events.frame_type(held) in _FINISHING and not self._is_pictured(self._last):
             picture = await self._take_picture()
             if picture.newest is not None and picture.newest >= self._last:
-                return self._send_picture(picture, picture.newest, out)
+                return self._send_picture(picture, _as_far_as(picture, self._last), out)
         if held is not None:
             out.append(held)
             self._held = None
         return None
+
+    def _is_pictured(self, event_id: EventId) -> bool:
+        return self._pictured is not None and event_id <= self._pictured
 
     def _send_picture(self, picture: Picture, at: EventId, out: list[bytes]) -> None:
         """A snapshot that stands for everything up to ``at``; of a run that has ended, for everything but its last event."""
@@ -181,6 +230,7 @@ class Continuity:
         self.last = at
         self.ending = None
         self._held = None
+        self._pictured = picture.newest
         self._torn = False
         self._broken = set(picture.unfinished) if end is None else set()
 
@@ -191,3 +241,25 @@ class Continuity:
         elif event_type == "run.resumed":
             self._torn = False
             self._broken.clear()
+
+
+def _is_of_an_owner(event_id: EventId) -> bool:
+    """Was it in the log, if anybody has seen it? An attempt's first event may be the record's, and says what is kept."""
+    return event_id.attempt > 0 and event_id.n > 1
+
+
+def _as_far_as(picture: Picture, at: EventId) -> EventId:
+    """Where a snapshot goes that stands for everything up to ``at``, or up to where the record is, if that is further.
+
+    While a step is unfinished, one more snapshot may be due just before the run's last event: so one event is left to hold back.
+    """
+    if picture.newest is None or picture.newest <= at:
+        return at
+    return max(at, EventId(picture.newest.attempt, picture.newest.n - 1)) if picture.unfinished else picture.newest
+
+
+def _has_suspended(picture: Picture, waiting: EventId) -> bool:
+    """Does the record have the suspend that this ``run.waiting`` told of?"""
+    if picture.newest is not None and picture.newest >= waiting:
+        return True
+    return picture.run.status == "waiting" and picture.run.attempt == waiting.attempt

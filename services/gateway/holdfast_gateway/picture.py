@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.runs import TERMINAL, EventId
-from holdfast.store import Database, JournalStep, TailRow, caller
+from holdfast.store import Database, JournalStep, KeptText, TailRow, WaitRow, caller
 from holdfast.wire import events
 
 
@@ -19,20 +19,25 @@ class RunGone(Exception):
     """The run is not in the record any more: its thread was deleted."""
 
 
+_SHOWING_NOTHING = frozenset({"ask", "sleep", "child"})
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A run as the record has it: its finished steps in the order in which they finished.
+    """A run as the record has it: what it keeps, in the order in which it was finished.
 
-    ``newest`` is the id of the newest finished step's last event: what the log has up to there, this picture has too, but for the
-    steps that are ``unfinished`` (their positions). ``rest`` is the text of the answer beyond the steps' own, known once the run
-    has ended.
+    ``kept`` are the finished steps, and the text that suspended attempts had shown outside of steps. ``newest`` is the id of the
+    newest one's last event: what the log has up to there, this picture has too, but for the steps that are ``unfinished`` (their
+    positions). ``rest`` is the text of the answer beyond all that, known once the run has ended. ``waits`` is what the run waits
+    for.
     """
 
     run: TailRow
-    steps: Sequence[JournalStep]
+    kept: Sequence[JournalStep | KeptText]
     newest: EventId | None
     unfinished: frozenset[str]
     rest: str
+    waits: Sequence[WaitRow] = ()
 
     @property
     def terminal_id(self) -> EventId | None:
@@ -51,24 +56,67 @@ class Picture:
                 "attempt": run.attempt,
                 "run_owner_pod": run.run_owner_pod,
             },
-            "steps": [_shown(step) for step in self.steps],
+            "steps": [_shown(each) for each in self.kept if isinstance(each, JournalStep) or each.shown_text],
         }
+        if self.waits:
+            data["run"]["waiting"] = [_open(wait) for wait in self.waits]
         if self.rest:
             data["partial_text"] = self.rest
         return events.frame(at, "snapshot", data)
 
 
-def _shown(step: JournalStep) -> dict[str, Any]:
+def _shown(kept: JournalStep | KeptText) -> dict[str, Any]:
+    if isinstance(kept, KeptText):
+        return {
+            "position": None,
+            "kind": "text",
+            "name": "",
+            "status": "completed",
+            "output": None,
+            "error": None,
+            "text": kept.shown_text,
+            "last_event_id": kept.last_event_id,
+        }
     return {
-        "position": step.position,
-        "kind": step.kind,
-        "name": step.name,
-        "status": step.status,
-        "output": step.output,
-        "error": step.error,
-        "text": step.shown_text,
-        "last_event_id": step.last_event_id,
+        "position": kept.position,
+        "kind": kept.kind,
+        "call_id": kept.call_id,
+        "input": kept.input,
+        "name": kept.name,
+        "status": kept.status,
+        "output": kept.output,
+        "error": kept.error,
+        "text": kept.shown_text,
+        "last_event_id": kept.last_event_id,
     }
+
+
+def _open(wait: WaitRow) -> dict[str, Any]:
+    """What a run waits for, with what its ``run.waiting`` says."""
+    shown = {"position": wait.position, "kind": wait.kind, "question_id": str(wait.id)}
+    match wait.kind:
+        case "sleep":
+            return {**shown, "until": wait.wake_at}
+        case "child":
+            return {**shown, "child_run_id": str(wait.child_run_id)}
+    return {**shown, "question": wait.question, "schema": wait.schema}
+
+
+def in_order(steps: Sequence[JournalStep], kept: Sequence[KeptText]) -> list[JournalStep | KeptText]:
+    """Finished steps and kept text in the order of the transcript: where each was finished, as the record's own text has it."""
+    return sorted([*(step for step in steps if step.finished), *kept], key=_place)
+
+
+def _place(kept: JournalStep | KeptText) -> tuple[bool, tuple[int, ...], tuple[int, ...]]:
+    finish_id = kept.finish_id or kept.last_event_id
+    finished = tuple(EventId.parse(finish_id)) if finish_id is not None else ()
+    position = tuple(map(int, kept.position.split("."))) if isinstance(kept, JournalStep) else ()
+    return finish_id is None, finished, position
+
+
+def _is_underway(step: JournalStep, attempt: int) -> bool:
+    """May its text be in a log whose newest attempt is this one, and not in the record? What older ones left is dropped."""
+    return not step.finished and step.attempt >= attempt and step.kind not in _SHOWING_NOTHING
 
 
 async def take_picture(db: Database, run_id: UUID) -> Picture:
@@ -81,21 +129,27 @@ async def take_picture(db: Database, run_id: UUID) -> Picture:
     row = (await caller.tails(db, [run_id])).get(run_id)
     if row is None:
         raise RunGone(str(run_id))
-    steps = await caller.steps(db, run_id)
-    unfinished = frozenset(step.position for step in steps if step.status == "started")
-    finished = [step for step in steps if step.status != "started"]
-    ids = [EventId.parse(step.last_event_id) for step in finished if step.last_event_id is not None]
-    # A step's text is what was shown since the step that finished before it, so their order is the order of finishing.
-    if len(ids) == len(finished):
-        finished.sort(key=lambda step: EventId.parse(step.last_event_id or ""))
-    else:
-        finished.sort(key=lambda step: step.finished_at or step.started_at)
-    rest = await _rest(db, row, finished) if row.status in TERMINAL else ""
-    return Picture(row, finished, max(ids, default=None), unfinished, rest)
+    steps, kept_text = await _journal(db, run_id)
+    kept = in_order(steps, kept_text)
+    ids = [EventId.parse(each.last_event_id) for each in kept if each.last_event_id is not None]
+    unfinished = frozenset(step.position for step in steps if _is_underway(step, row.attempt))
+    rest = await _rest(db, row, kept) if row.status in TERMINAL else ""
+    waits = (await caller.waits(db, [run_id])).get(run_id, []) if row.status == "waiting" else []
+    return Picture(row, kept, max(ids, default=None), unfinished, rest, waits)
 
 
-async def _rest(db: Database, row: TailRow, finished: Sequence[JournalStep]) -> str:
-    """The text of the answer's message beyond what its steps hold."""
+async def _journal(db: Database, run_id: UUID) -> tuple[list[JournalStep], list[KeptText]]:
+    """Steps and kept text as they were at one moment: no attempt was suspended between the two reads of the text."""
+    kept = await caller.kept(db, run_id)
+    while True:
+        steps = await caller.steps(db, run_id)
+        before, kept = kept, await caller.kept(db, run_id)
+        if kept == before:
+            return steps, kept
+
+
+async def _rest(db: Database, row: TailRow, kept: Sequence[JournalStep | KeptText]) -> str:
+    """The text of the answer's message beyond what the record keeps of steps and suspended attempts."""
     said = "".join(
         part["text"]
         for message in await caller.run_messages(db, row.id)
@@ -103,7 +157,7 @@ async def _rest(db: Database, row: TailRow, finished: Sequence[JournalStep]) -> 
         for part in message.parts
         if part.get("type") == "text"
     )
-    held = "".join(step.shown_text for step in finished)
+    held = "".join(each.shown_text for each in kept)
     return said[len(held) :] if said.startswith(held) else ""
 
 

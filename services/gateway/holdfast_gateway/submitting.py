@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast import metrics
 from holdfast.logs import get_logger
-from holdfast.runs import OnBusy
+from holdfast.runs import OnBusy, OnOwnerLost
 from holdfast.store import caller
 from holdfast.store.caller import Submit, Submitted
 from holdfast_gateway.ids import new_id
@@ -30,6 +30,11 @@ class Wanted:
     input: Any
     metadata: Mapping[str, Any]
     on_busy: OnBusy
+    on_owner_lost: OnOwnerLost
+    on_unknown: str | None
+    max_crashes: int
+    idle_timeout_s: int
+    deadline_s: float | None
     idempotency_key: str | None
     fingerprint: bytes
 
@@ -63,6 +68,11 @@ async def submit(parts: Parts, wanted: Wanted) -> Submitted:
             input=wanted.input,
             metadata=wanted.metadata,
             on_busy=wanted.on_busy,
+            on_owner_lost=wanted.on_owner_lost,
+            on_unknown=wanted.on_unknown,
+            max_crashes=wanted.max_crashes,
+            idle_timeout_s=wanted.idle_timeout_s,
+            deadline_s=wanted.deadline_s,
             idempotency_key=wanted.idempotency_key,
             fingerprint=wanted.fingerprint,
         ),

@@ -39,6 +39,9 @@ class Follower(Protocol):
     def start_over(self) -> None:
         """Read the log anew, from its beginning: it is another log than before."""
 
+    def look_at(self, row: TailRow) -> None:
+        """What the record says of the run: it waits."""
+
     def lose(self) -> None:
         """The run is gone."""
 
@@ -139,6 +142,11 @@ class Tail:
             if self._last_id is None or self._last_id < self.ending.last:
                 log.info("tail.ending_made", run_id=str(self.run_id), event_id=str(self.ending.last))
             self._hand_on(self.ending)
+
+    def waits(self, row: TailRow) -> None:
+        """The record says that the run waits."""
+        for follower in tuple(self._joined):
+            follower.look_at(row)
 
     def vanish(self) -> None:
         """The run is gone from the record."""

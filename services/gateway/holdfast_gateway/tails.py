@@ -167,6 +167,8 @@ class Tails:
                 tail.vanish()
             elif ending_frame(row) is not None:
                 await tail.conclude(row)
+            elif row.status == "waiting":
+                tail.waits(row)
 
         await _each([self._tails[run_id] for run_id in run_ids if run_id in self._tails], reconcile)
 

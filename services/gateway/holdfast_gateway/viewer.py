@@ -64,6 +64,8 @@ class Viewer:
         self._gone = False
         self._over = False
         self._told_of_end = False
+        self._last_read: Batch | None = None
+        self._shown_waiting = 0  # the attempt whose wait a snapshot has shown
         self._pause_s = 0.0
         self._wake = asyncio.Event()
         self._keepalive_interval_s = keepalive_interval_s
@@ -85,6 +87,20 @@ class Viewer:
         self._drop_out()
         self._start_over = True
         self._wake.set()
+
+    def look_at(self, row: TailRow) -> None:
+        """The record says that the run waits. If the log does not, nothing would come for long: so it is to be shown."""
+        if self._joined and not self._queue and self._lacks_the_wait(row):
+            self._row = row
+            self._drop_out()
+            self._wake.set()
+
+    def _lacks_the_wait(self, row: TailRow) -> bool:
+        """Did the log lose that the run waits? Its ``run.waiting`` was appended before the record had it."""
+        if row.status != "waiting" or self._shown_waiting == row.attempt:
+            return False
+        read = self._last_read
+        return read is None or (read.last.attempt <= row.attempt and read.last_type != "run.waiting")
 
     def lose(self) -> None:
         """The run is gone from the record."""
@@ -152,7 +168,7 @@ class Viewer:
         if batch.seq is None:
             self._told_of_end = True
         else:
-            self.seq = batch.seq
+            self.seq, self._last_read = batch.seq, batch
 
     def _flush(self) -> bytes:
         chunk = b"".join(self._out)
@@ -172,6 +188,8 @@ class Viewer:
                     await self._take(self._queue[0])
                     if self._queue:  # it may have dropped out meanwhile
                         self._queued_bytes -= len(self._queue.popleft().payload)
+                if self._keepalive_at() <= self._loop.time():
+                    await self._continuity.settle(self._out)
             except StoreUnavailable:
                 self._drop_out()  # a gap is mended from the record: try again, from the log
             if self._out:
@@ -224,7 +242,11 @@ class Viewer:
                 yield chunk
             if self._continuity.ending is None and not self._start_over:
                 self._pause_s = _BEHIND_PAUSE_S
-                if not self._continuity.is_ahead or await self._rewound():
+                if self._lacks_the_wait(self._row):
+                    may_join = await self._caught_up()
+                else:
+                    may_join = not self._continuity.is_ahead or await self._rewound()
+                if may_join:
                     self._joined = self._tail.admit(self, self._continuity.last)
             return
         # The record was read before; now the log, up to its leader's end; only then is the last event made, if it is missing.
@@ -245,6 +267,14 @@ class Viewer:
         if end.seq > self.seq:
             return False
         picture = await self._continuity.rewind(end.last_id, self._out)
+        if picture.terminal_id is not None:
+            self._row = picture.run
+        return picture.terminal_id is None
+
+    async def _caught_up(self) -> bool:
+        """Show what the run waits for, as the log does not. False: it has ended meanwhile."""
+        picture = await self._continuity.catch_up(self._out)
+        self._shown_waiting = self._row.attempt
         if picture.terminal_id is not None:
             self._row = picture.run
         return picture.terminal_id is None

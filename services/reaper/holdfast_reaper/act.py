@@ -1,7 +1,8 @@
-"""What a reaper does to runs that are not its own: take them from a dead owner, and tell whoever has to know.
+"""What a reaper does to runs that are not its own: take them from a dead owner, and let everybody know whom it concerns.
 
 Every write is a guarded statement that names the owner and the attempt seen, so of many reapers one wins, and a run that went on
-meanwhile is left alone. Telling comes after, and may fail: the sweep restores requests, and tails make an event from the record.
+meanwhile is left alone. Telling comes after, and may fail: sweeps restore requests and wake parents, and tails make an event
+from the record.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from holdfast import metrics
-from holdfast.errors import BusUnavailable
+from holdfast.errors import BusUnavailable, StoreUnavailable
 from holdfast.logs import get_logger
-from holdfast.runs import EventId, Owner, Status
+from holdfast.runs import TERMINAL, EventId, Owner, Status
 from holdfast.store import Database, Ended, owner, stranger
 from holdfast_reaper.carrier import Carrier
 
@@ -38,26 +39,39 @@ def event_of(ended: Ended) -> tuple[EventId, str, dict[str, Any]] | None:
 
 
 class Announcer:
-    """Tells runners and viewers what became of runs."""
+    """Tells runners and viewers what became of runs, and wakes the parents that waited for it."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, db: Database, carrier: Carrier) -> None:
+        self._db = db
         self._carrier = carrier
 
     async def announce(self, ended: Sequence[Ended]) -> None:
-        """Requests first, for the runs themselves and for those whose thread they freed; then the events.
+        """Requests first, for the runs themselves and for those whose thread they freed; then the events; then the parents.
 
-        What NATS did not take is logged, never raised.
+        What NATS or the record did not take is logged, never raised.
         """
         wanted = [(each.pool, each.id) for each in ended if each.status == Status.QUEUED]
         wanted += [(each.next_pool, each.next_id) for each in ended if each.next_pool and each.next_id]
         await self.request(wanted)
         told = [(each.id, event) for each in ended if (event := event_of(each)) is not None]
         await self._in_chunks("event", [self._carrier.tell(run_id, *event) for run_id, event in told])
+        parents = {each.parent_run_id for each in ended if each.parent_run_id and each.status in TERMINAL}
+        if parents:
+            await self._wake(sorted(parents))
 
     async def request(self, wanted: Sequence[tuple[str, UUID]]) -> list[UUID]:
         """Ask for a runner for each (pool, run). Returns the runs whose request was not there before."""
         answers = await self._in_chunks("request", [self._carrier.request(*each) for each in wanted])
         return [run_id for (_, run_id), was_new in zip(wanted, answers, strict=False) if was_new]
+
+    async def _wake(self, parents: list[UUID]) -> None:
+        """Parents go on at once; those that are missed here are found by the sweep."""
+        try:
+            woken = await stranger.wake(self._db, run_ids=parents, limit=len(parents))
+        except StoreUnavailable as error:
+            log.warning("reaper.not_told", what="parent", count=len(parents), error=str(error))
+            return
+        await self.request([(each.pool, each.id) for each in woken])
 
     async def _in_chunks(self, what: str, words: list[Coroutine[Any, Any, Any]]) -> list[Any]:
         """The answers, in order, up to the end of the first chunk in which NATS did not answer; a failed one counts as None."""

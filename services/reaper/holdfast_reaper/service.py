@@ -38,7 +38,7 @@ class Reaper:
         self._carrier.on_change = self._watch.link_changed
         self._heartbeat = OwnHeartbeat(self._carrier, settings, self.boot)
         self._probing = Probing(self._carrier, self.senses, settings)
-        announcer = Announcer(self._carrier)
+        announcer = Announcer(self._db, self._carrier)
         self._judging = Judging(self.senses, Reclaimer(self._db, announcer, batch_size=settings.sweep_batch_size))
         self._sweeps = Sweeps(self._db, self.senses, self._judging, announcer, settings)
         self._schema_fits = False

@@ -25,29 +25,32 @@ log = get_logger(__name__)
 _REQUEST_AGE_S = 2.0  # whoever queued the run is given this long to publish its request
 _AGENT_UNSEEN_S = 24 * 3600.0
 _AGENTS_INTERVAL_S = 600.0
+_PAUSE_MIN_S = 0.01
 _START = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One kind of look through the record."""
+    """One kind of look through the record. A look may name a time, in seconds, after which the next one is wanted sooner."""
 
     name: str
     interval_s: float
-    look: Callable[[], Awaitable[None]]
+    look: Callable[[], Awaitable[float | None]]
 
     async def keep(self) -> None:
         """Look, wait, look again; ends by cancellation only."""
         while True:
+            sooner_s = None
             try:
-                await self.look()
+                sooner_s = await self.look()
             except Retryable as error:
                 metrics.SWEEP_FAILURES.labels(sweep=self.name).inc()
                 log.warning("reaper.sweep_failed", sweep=self.name, error=str(error))
             except Exception:  # a bug in one sweep must not take the detection down with it
                 metrics.SWEEP_FAILURES.labels(sweep=self.name).inc()
                 log.exception("reaper.sweep_failed", sweep=self.name)
-            await asyncio.sleep(self.interval_s)
+            pause_s = self.interval_s if sooner_s is None else min(self.interval_s, sooner_s)
+            await asyncio.sleep(max(pause_s, _PAUSE_MIN_S))
 
 
 class Sweeps:
@@ -70,6 +73,9 @@ class Sweeps:
             Sweep("owners", interval_s, self.owners),
             Sweep("requests", interval_s, self.requests),
             Sweep("cancels", interval_s, self.cancels),
+            Sweep("timers", self._settings.wake_interval_s, self.timers),
+            Sweep("expiries", interval_s, self.expiries),
+            Sweep("orphans", interval_s, self.orphans),
             Sweep("agents", max(interval_s, _AGENTS_INTERVAL_S), self.agents),
         )
 
@@ -97,6 +103,37 @@ class Sweeps:
             ended = await stranger.force_cancel(self._db, run_id, attempt, owner, grace_s=grace_s)
             if ended is not None:
                 log.warning("run.cancel_forced", run=str(run_id), pod=owner.pod, boot=str(owner.boot))
+                count(ended, reclaimed=False)
+                await self._announcer.announce([ended])
+
+    async def timers(self) -> float | None:
+        """Waiting runs whose time has come or whose child has ended. Returns when the next time comes, if there is one."""
+        limit = self._settings.sweep_batch_size
+        woken = await stranger.wake(self._db, run_ids=None, limit=limit)
+        if woken:
+            log.info("reaper.runs_woken", count=len(woken), first=str(woken[0].id))
+            await self._announcer.request([(each.pool, each.id) for each in woken])
+        if len(woken) == limit:
+            return 0.0
+        due_s = await stranger.due_in(self._db)
+        return due_s or None  # one that is due already is in the hands of another reaper, which has locked it
+
+    async def expiries(self) -> None:
+        """Runs whose deadline has passed, and running ones that have not moved for their idle timeout."""
+        for each in await stranger.expiring(self._db, limit=self._settings.sweep_batch_size):
+            ended = await stranger.expire(self._db, each.run_id, each.attempt, each.owner, each.why)
+            if ended is not None:
+                pod = each.owner.pod if each.owner is not None else None
+                log.warning("run.expired", run=str(each.run_id), why=each.why, becomes=ended.status, pod=pod)
+                count(ended, reclaimed=False)
+                await self._announcer.announce([ended])
+
+    async def orphans(self) -> None:
+        """Child runs that go on though their parent has ended: they are cancelled, as if a client had asked for it."""
+        for tenant_id, run_id in await stranger.orphans(self._db, limit=self._settings.sweep_batch_size):
+            ended = await stranger.cancel(self._db, tenant_id, run_id)
+            if ended is not None:
+                log.info("run.orphan_cancelled", run=str(run_id), becomes=ended.status)
                 count(ended, reclaimed=False)
                 await self._announcer.announce([ended])
 

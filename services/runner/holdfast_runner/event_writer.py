@@ -109,6 +109,10 @@ class EventWriter:
         self._next = event_id.next()
         return event_id
 
+    def refuse_unfit(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """Raise as :meth:`emit` would for an event that no log can hold. Nothing is added."""
+        self._framed(self._next, event_type, data)
+
     def emit_snapshot(self) -> None:
         """Add a ``snapshot`` of now. One that fits into no message costs the log, not the run: tails go on from the record."""
         self._add_snapshot(self._next)
@@ -167,6 +171,16 @@ class EventWriter:
     # -- the queue ---------------------------------------------------------------------------------------------------
 
     def _add(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> None:
+        one = self._framed(event_id, event_type, data)
+        if self._log_lost:
+            return
+        if self._bytes + len(one) > self._buffer_bytes_max:
+            raise AgentFailed("event_buffer_full", f"{self._bytes} bytes of events wait for the event log")
+        self._frames.append((event_id, one))
+        self._bytes += len(one)
+        self._wake.set()
+
+    def _framed(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> bytes:
         try:
             one = events.frame(event_id, event_type, data)
         except PydanticSerializationError as error:
@@ -175,13 +189,7 @@ class EventWriter:
             raise AgentFailed(
                 "too_large", f"an event {event_type} has {len(one)} bytes; {self.event_bytes_max} are allowed"
             )
-        if self._log_lost:
-            return
-        if self._bytes + len(one) > self._buffer_bytes_max:
-            raise AgentFailed("event_buffer_full", f"{self._bytes} bytes of events wait for the event log")
-        self._frames.append((event_id, one))
-        self._bytes += len(one)
-        self._wake.set()
+        return one
 
     def _add_snapshot(self, event_id: EventId) -> None:
         data = self._snapshot()

@@ -15,9 +15,9 @@ from holdfast.bus import connection, names, requests
 from holdfast.bus.connection import Link
 from holdfast.errors import BusUnavailable, HoldfastError, PodNameTaken, StoreUnavailable
 from holdfast.logs import get_logger
-from holdfast.runs import Lease, Owner
+from holdfast.runs import TERMINAL, Lease, Owner
 from holdfast.settings import RunnerSettings
-from holdfast.store import Claimed, Database, Finished, owner, schema
+from holdfast.store import Claimed, Database, Finished, owner, schema, stranger
 from holdfast.wire.messages import Control
 from holdfast_agent.load import Loaded, load
 from holdfast_runner.claims import Claims
@@ -153,7 +153,8 @@ class Runner:
         appends = await connection.connect(self._settings.nats_url, self._append_link, keep_pending=False)
         try:
             await self._heartbeat.first_beat.wait()
-            await self._claim_and_check(client, Links(self._db, appends, self._threads, self._settings))
+            links = Links(self._db, appends, self._threads, self._settings, self._request)
+            await self._claim_and_check(client, links)
         finally:
             await connection.close(appends)
 
@@ -230,12 +231,23 @@ class Runner:
             await self._request_next(ended)
 
     async def _request_next(self, ended: Finished) -> None:
-        if ended.next_id is None or ended.next_pool is None:
-            return
+        """Whoever can go on now wants a runner: the thread's next run, and the parent that waited for this one."""
+        if ended.next_id is not None and ended.next_pool is not None:
+            await self._request(ended.next_id, ended.next_pool)
+        if ended.parent_run_id is not None and ended.status in TERMINAL:
+            try:
+                for woken in await stranger.wake(self._db, run_ids=[ended.parent_run_id], limit=1):
+                    await self._request(woken.id, woken.pool)
+            except StoreUnavailable as error:
+                log.info(
+                    "parent.unwoken", run_id=str(ended.parent_run_id), error=str(error)
+                )  # the reaper's sweep does it
+
+    async def _request(self, run_id: UUID, pool: str) -> None:
         try:
-            await requests.publish(self._broker, ended.next_pool, ended.next_id)
+            await requests.publish(self._broker, pool, run_id)
         except BusUnavailable as error:
-            log.info("request.unsent", run_id=str(ended.next_id), error=str(error))  # the reaper's sweep restores it
+            log.info("request.unsent", run_id=str(run_id), error=str(error))  # the reaper's sweep restores it
 
     async def _on_control(self, message: Control) -> None:
         execution = self._executions.get(message.run_id)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
 
+from holdfast.store import caller
 from holdfast_local.ports import free_ports
-from tests.integration.runner.scene import Scene, types
+from tests.integration.runner.scene import TENANT, Scene, types
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -134,3 +139,97 @@ async def test_a_model_that_says_nothing_is_given_up(scene: Scene, monkeypatch: 
     row, _ = await scene.whole(await scene.submit(agent="assistant", text="hang"))
     assert row.error is not None
     assert row.error["code"] == "model_unavailable"
+
+
+# -- the assistant's tools -------------------------------------------------------------------------------------------------
+
+
+async def called(scene: Scene, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
+    """What each of some tool calls gave, side by side; the text behind it is the model's last word."""
+    text = " ".join(f"tool:{name}({json.dumps(arguments)})" for name, arguments in calls)
+    run_id = await scene.submit(agent="assistant", text=f"{text} many:1")
+    row, _ = await scene.whole(run_id)
+    assert row.output == {"text": "chunk-1 "}, row.error
+    steps = {step.call_id: step for step in await scene.steps(run_id) if step.kind == "tool"}
+    return [steps[ident].output for ident in sorted(steps, key=lambda ident: int(str(ident).rpartition("_")[2]))]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The files of a folder."""
+    return {file.name: file.read_text() for file in folder.iterdir()}
+
+
+def refusal(output: Any) -> str:
+    """The words of a tool that refused."""
+    assert output["$pydantic_ai"]["kind"] == "tool_failed"
+    return str(output["$pydantic_ai"]["message"])
+
+
+async def test_the_clock_and_arithmetic_need_nothing(scene: Scene) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    now, value, wrong = await called(
+        scene,
+        ("clock", {}),
+        ("calculate", {"expression": "2 * (3 + 4)"}),
+        ("calculate", {"expression": "__import__('os')"}),
+    )
+    assert before <= datetime.fromisoformat(now) <= datetime.now(UTC)
+    assert value == 14
+    assert "not allowed" in refusal(wrong)
+
+
+async def test_files_of_the_workspace(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOLDFAST_WORKSPACE", str(tmp_path / "work"))
+    [written] = await called(scene, ("write_file", {"path": "a/b.txt", "content": "hello"}))
+    assert written == {"path": "a/b.txt", "size": 5}
+    read, listed, outside = await called(
+        scene,
+        ("read_file", {"path": "a/b.txt"}),
+        ("list_files", {}),
+        ("read_file", {"path": "../secret"}),
+    )
+    assert read == {"text": "hello", "size": 5, "next_offset": None}
+    assert [entry["name"] for entry in listed["entries"]] == ["a"]
+    assert "not within the workspace" in refusal(outside)
+
+
+async def test_what_is_not_configured_is_refused(scene: Scene) -> None:
+    fetched, listed = await called(scene, ("fetch", {"url": "http://127.0.0.1/"}), ("list_files", {}))
+    assert "not on the list" in refusal(fetched)
+    assert "no workspace" in refusal(listed)
+
+
+async def test_fetches_from_the_list(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_FETCH_ALLOW", "example.org, 127.0.0.1")
+    [fetched] = await called(scene, ("fetch", {"url": f"http://{scene.stack.mock.where}/healthz"}))
+    assert (fetched["status"], fetched["text"]) == (200, "ok\n")
+
+
+async def test_calls_that_a_person_must_approve(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOLDFAST_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("HOLDFAST_APPROVE", "write_file")
+    run_id = await scene.submit(
+        agent="assistant", text='tool:write_file({"path": "a", "content": "x"}) tool:list_files({}) many:1'
+    )
+    await scene.until(run_id, "waiting")
+    [wait] = (await caller.waits(scene.db, [run_id]))[run_id]
+    assert wait.question is not None
+    assert (wait.question["tool"], contents(tmp_path)) == ("write_file", {})
+    edited = {"decision": "approve", "arguments": {"path": "b", "content": "y"}}
+    await caller.answer(scene.db, TENANT, run_id, wait.id, answer=edited, status="completed", output=edited, error=None)
+    await scene.request(run_id)
+    row, _ = await scene.whole(run_id)
+    assert row.output == {"text": "chunk-1 "}
+    assert contents(tmp_path) == {"b": "y"}
+
+
+async def test_f16_an_approval_of_a_tool_that_there_is_not_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_APPROVE", "write_fiel")
+    row, _ = await scene.whole(await scene.submit(agent="assistant", text="hello?"))
+    assert row.error is not None
+    assert row.error["code"] == "misconfigured"
+    assert "write_fiel" in row.error["message"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 from nats.aio.client import Client
 
@@ -12,15 +12,17 @@ from holdfast.bus import event_log
 from holdfast.runs import EventId, Lease, Outcome, Owner
 from holdfast.store import Database, owner
 from holdfast.wire import events
+from holdfast_gateway.picture import Picture, in_order, take_picture
 
 
 class Hands:
-    """Holds a run. ``emit`` appends one event; ``step`` does a whole step; ``finish`` ends the run in the record."""
+    """Holds a run. ``emit`` appends one event; ``step`` does a whole step; ``suspend`` and ``finish`` leave the run."""
 
     def __init__(self, db: Database, client: Client, lease: Lease, seq: int) -> None:
         self.lease = lease
         self.shown = ""
         self._since_step = ""
+        self._open: list[dict[str, Any]] = []
         self._db, self._client = db, client
         self._seq = seq
         self._next = EventId(lease.attempt, 1)
@@ -36,10 +38,12 @@ class Hands:
         hands = cls(db, client, lease, (await event_log.end(client, run_id)).seq)
         if claimed.from_pod is None:
             await hands.emit("run.started", {"run_id": str(run_id), "attempt": run.attempt, "pod": pod})
+            await hands._show_copied(await take_picture(db, run_id))
             return hands
-        kept = [step for step in await owner.journal(db, run_id) if step.status == "completed"]
-        hands.shown = "".join(step.shown_text for step in kept)
-        ids = [EventId.parse(step.last_event_id) for step in kept if step.last_event_id]
+        journal = await owner.journal(db, run_id)
+        kept = in_order(journal.steps, journal.kept)
+        hands.shown = "".join(each.shown_text for each in kept)
+        ids = [EventId.parse(each.last_event_id) for each in kept if each.last_event_id]
         resumed = {
             "run_id": str(run_id),
             "attempt": run.attempt,
@@ -49,7 +53,16 @@ class Hands:
             "keep_through": str(max(ids)) if ids else None,
         }
         await hands.emit("run.resumed", resumed)
+        for step in journal.steps:
+            if step.finished and not step.told:
+                await hands.emit("step.completed", {"position": step.position, "output": step.output})
         return hands
+
+    async def _show_copied(self, picture: Picture) -> None:
+        """A fork's owner begins with a snapshot of what was copied."""
+        if picture.kept:
+            await self.append(picture.frame(self._next))
+            self._next = self._next.next()
 
     @property
     def next_id(self) -> EventId:
@@ -85,10 +98,41 @@ class Hands:
             self.shown += word
             self._since_step += word
 
-    async def begin_step(self, position: str) -> None:
+    async def begin_step(self, position: str, *, kind: str = "model", tries: int = 1, **known: Any) -> None:
         """The intent, and step.started."""
-        await owner.intend(self._db, self.lease, position=position, kind="model", name="chat", input_hash=b"h", tries=1)
-        await self.emit("step.started", {"position": position, "kind": "model", "name": "chat"})
+        name = "chat" if kind == "model" else "send_mail"
+        at: dict[str, Any] = {"position": position, "kind": kind, "name": name}
+        await owner.intend(self._db, self.lease, **at, input_hash=b"h", tries=tries, **known)
+        await self.emit("step.started", at)
+
+    async def open(self, position: str, kind: str, *, seconds: float | None = None, **asked: Any) -> UUID:
+        """Journal something that the run waits for; returns its id. ``asked``: ``question``, ``schema``, ``child``."""
+        wait_id = uuid5(self.lease.run_id, f"{position}/1")
+        at: dict[str, Any] = {"position": position, "kind": kind, "name": kind}
+        await owner.open_wait(self._db, self.lease, wait_id=wait_id, **at, input_hash=b"h", seconds=seconds, **asked)
+        self._open.append({"position": position, "kind": kind, "question_id": str(wait_id)})
+        return wait_id
+
+    async def tell_waits(self) -> None:
+        """A run.waiting for each."""
+        for wait in self._open:
+            wait["finish_id"] = await self.emit("run.waiting", wait)
+
+    async def suspend(self, *, tell: bool = True) -> str:
+        """Leave the run to wait for what was opened. Returns its status."""
+        if tell:
+            await self.tell_waits()
+        ids = [(UUID(wait["question_id"]), str(wait["finish_id"]), str(wait["finish_id"])) for wait in self._open]
+        left = await owner.suspend(
+            self._db,
+            self.lease,
+            waits=ids,
+            next_event_id=str(self._next),
+            shown_text=self._since_step,
+            finish_id=ids[-1][1],
+            last_event_id=ids[-1][2],
+        )
+        return left.status
 
     async def end_step(self, position: str) -> EventId:
         """step.completed, then the checkpoint."""
@@ -124,11 +168,13 @@ class Hands:
             output={"text": self.shown} if outcome is Outcome.COMPLETED else None,
             error=failure,
             terminal_event_id=str(self._next),
-            shown_text=self.shown,
+            shown_text=self._since_step,
         )
         data: dict[str, Any] = {"output": ended.output} if ended.status == "completed" else {}
         if ended.status == "failed":
             data = {"error": ended.error}
+        if ended.status == "interrupted":
+            data = {"reason": error}
         frame = self.make(f"run.{ended.status}", data)
         if tell:
             await self.append(frame)

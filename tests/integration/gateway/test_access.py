@@ -71,12 +71,27 @@ async def test_another_tenants_things_are_not_there(keyed: World) -> None:
     once = {**bearer(ours), "Idempotency-Key": "k"}
     run = (await keyed.http.post("/v1/runs", json=body, headers=once)).json()
 
-    async def asked(method: str, path: str) -> int:
-        return (await keyed.http.request(method, path, headers=bearer(theirs))).status_code
+    async def asked(method: str, path: str, sent: Any = None) -> int:
+        return (await keyed.http.request(method, path, headers=bearer(theirs), json=sent)).status_code
 
     for path in ("", "/steps", "/attempts", "/events"):
         assert await asked("GET", f"/v1/runs/{run['id']}{path}") == 404
-    assert await asked("POST", f"/v1/runs/{run['id']}/cancel") == 404
+    question = {"question_id": run["id"], "answer": "yes"}
+    for what, sent in (
+        ("cancel", None),
+        ("resume", None),
+        ("fork", None),
+        ("fork", {"thread_id": "x"}),
+        ("answer", question),
+    ):
+        assert await asked("POST", f"/v1/runs/{run['id']}/{what}", sent) == 404
+    queued = f"/v1/threads/t/queue/{run['id']}"
+    for method, path, sent in (
+        ("PATCH", queued, {"input": CHAT}),
+        ("DELETE", queued, None),
+        ("POST", f"{queued}/now", None),
+    ):
+        assert await asked(method, path, sent) == 404
     for path in ("", "/messages", "/events", "/queue"):
         assert await asked("GET", f"/v1/threads/t{path}") == 404
     assert await asked("DELETE", "/v1/threads/t") == 404
@@ -162,7 +177,17 @@ async def test_the_openapi_page_says_what_is_so(keyed: World) -> None:
     for path in ("/v1/runs", "/v1/threads/{thread_id}/runs"):
         streamed = page["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
         assert "event: run.started" in streamed["example"]
-    assert page["components"]["schemas"]["RunWanted"]["examples"][0]["agent"] == "assistant"
+    schemas = page["components"]["schemas"]
+    assert schemas["RunWanted"]["examples"][0]["agent"] == "assistant"
+    for taken in ("AnswerWanted", "ForkWanted", "QueueEdit", "Run", "Waiting"):
+        assert schemas[taken]["examples"], taken
+    for name, schema in schemas.items():
+        for example in schema.get("examples", []):
+            assert example.keys() <= schema["properties"].keys() or name == "Problem", name
+    assert "schema" in schemas["Waiting"]["properties"]
+    for path in ("/v1/runs/{run_id}/answer", "/v1/runs/{run_id}/resume", "/v1/runs/{run_id}/fork"):
+        assert {"202", "404", "409"} <= page["paths"][path]["post"]["responses"].keys()
+    assert page["paths"]["/v1/threads/{thread_id}/queue/{run_id}"].keys() == {"patch", "delete"}
     for path, calls in page["paths"].items():
         for method, call in calls.items():
             assert call["summary"], (method, path)

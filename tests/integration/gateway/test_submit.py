@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from operator import methodcaller
 from typing import Any
 from uuid import UUID
 
 from holdfast.bus import names
 from holdfast.runs import EventId
+from holdfast_gateway.http.wanted import RunWanted
 from tests.integration.gateway.world import CHAT, ECHO, World
 from tests.support.wait import wait_until
 
@@ -72,18 +74,45 @@ async def test_a_body_that_is_wrong_gets_a_clear_answer(world: World) -> None:
         assert answer.json()["status"] == status
 
 
-async def test_what_is_not_built_yet_is_refused_by_name(world: World) -> None:
+async def test_a_run_has_the_policies_that_its_submit_named_or_the_defaults(world: World) -> None:
+    plain = await world.submit()
+    assert (plain["on_owner_lost"], plain["on_unknown"], plain["deadline_at"]) == ("resume", None, None)
+    assert (plain["max_crashes"], plain["idle_timeout_s"], plain["waiting"]) == (5, 600, [])
+    wanted: dict[str, Any] = {"on_owner_lost": "interrupt", "on_unknown": "ask", "max_crashes": 2, "idle_timeout_s": 30}
+    run = await world.submit(**wanted, deadline_s=60.5)
+    assert {name: run[name] for name in wanted} == wanted
+    later = datetime.fromisoformat(run["deadline_at"]) - datetime.fromisoformat(run["created_at"])
+    assert later == timedelta(seconds=60.5)
+
+
+WRONG_POLICIES: list[dict[str, Any]] = [
+    *({"deadline_s": value} for value in (0, -1, 366 * 86400, "soon", True)),
+    *({"idle_timeout_s": value} for value in (0, 7 * 86400 + 1, 1.5, None)),
+    *({"max_crashes": value} for value in (0, 101, "many")),
+    {"on_owner_lost": "wait"},
+    {"on_unknown": "done"},
+    {"parent_run_id": str(UUID(int=1))},
+]
+
+
+async def test_a_policy_that_makes_no_sense_is_refused_by_name(world: World) -> None:
     await world.load()
-    for field in ("deadline_s", "on_unknown", "on_owner_lost", "idle_timeout_s", "max_crashes"):
-        answer = await world.http.post("/v1/runs", json={**BODY, field: 1})
-        assert answer.status_code == 422
-        assert answer.json()["code"] == "not_supported_yet"
-        assert answer.json()["fields"] == [field]
-    calls = [("POST", f"/v1/runs/{UUID(int=7)}/{what}") for what in ("resume", "fork", "answer")]
-    queued = f"/v1/threads/t/queue/{UUID(int=7)}"
-    for method, path in [*calls, ("PATCH", queued), ("DELETE", queued), ("POST", f"{queued}/now")]:
-        answer = await world.http.request(method, path)
-        assert (answer.status_code, answer.json()["code"]) == (422, "not_supported_yet"), path
+    for wrong in WRONG_POLICIES:
+        answer = await world.http.post("/v1/runs", json={**BODY, **wrong})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), wrong
+        assert next(iter(wrong)) in answer.json()["detail"]
+
+
+async def test_f58_a_policy_at_its_default_does_not_make_another_request_of_a_submit(world: World) -> None:
+    await world.load()
+    key = {"Idempotency-Key": "k"}
+    first = await world.http.post("/v1/runs", json=BODY, headers=key)
+    again = await world.http.post("/v1/runs", json={**BODY, "max_crashes": 5, "deadline_s": None}, headers=key)
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    other = await world.http.post("/v1/runs", json={**BODY, "max_crashes": 6}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    before = RunWanted.model_validate(BODY).telling()  # as gateways had it before they knew of policies
+    assert sorted(before) == ["agent", "input", "metadata", "on_busy"]
 
 
 async def test_a_body_that_is_not_said_to_be_json_is_refused(world: World) -> None:

@@ -139,6 +139,35 @@ async def test_tools_are_asked_for_and_answered_after_their_results(mock: Mock) 
     assert again.choices[0].finish_reason == "tool_calls"
 
 
+async def test_calls_side_by_side_and_turn_by_turn_with_words_before_them(mock: Mock) -> None:
+    """As a real one streams them: each call by its index, the id and the name only in its first chunk."""
+    text = 'talk many:2 tool:a({"n": 1}) tool:a({"n": 2}) then tool:b({})'
+    chunks = [chunk.choices[0].delta for chunk in await _streamed(mock, text)]
+    assert "".join(delta.content or "" for delta in chunks) == "chunk-1 chunk-2 "
+    heads = [call for delta in chunks for call in delta.tool_calls or [] if call.id]
+    assert [(call.index, call.function.name) for call in heads] == [(0, "a"), (1, "a")]
+    assert len({call.id for call in heads}) == 2
+
+    conversation: Any = [_user(text)]
+    asked: list[list[str]] = []
+    for _ in range(3):
+        answer = await mock.client().chat.completions.create(model="mock", messages=conversation)
+        message = answer.choices[0].message
+        calls = message.tool_calls or []
+        asked.append([call.function.name for call in calls if call.type == "function"])
+        results = [{"role": "tool", "tool_call_id": call.id, "content": "1"} for call in calls]
+        conversation += [message.model_dump(exclude_none=True), *results]
+    assert asked == [["a", "a"], ["b"], []]
+
+
+async def test_a_beginning_of_the_answer_is_gone_on_with(mock: Mock) -> None:
+    conversation: Any = [_user("many:4"), {"role": "assistant", "content": "chunk-1 chunk-2 chu"}]
+    answer = await mock.client().chat.completions.create(model="mock", messages=conversation)
+    assert answer.choices[0].message.content == "nk-3 chunk-4 "
+    stream = await mock.client().chat.completions.create(model="mock", messages=conversation, stream=True)
+    assert [chunk.choices[0].delta.content async for chunk in stream][:-1] == ["nk-3 ", "chunk-4 "]
+
+
 async def test_failures(mock: Mock) -> None:
     client = mock.client()
     with pytest.raises(openai.RateLimitError):

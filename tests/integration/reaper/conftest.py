@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +13,10 @@ import pytest_asyncio
 
 from holdfast.store.migrate import migrate
 from holdfast_local.servers import NatsServer, PostgresServer
+from holdfast_reaper.act import Announcer, Reclaimer
+from holdfast_reaper.carrier import Carrier
 from tests.integration.reaper.world import World
+from tests.support.wait import wait_until
 
 _TEMPLATE = "reaper_template"
 
@@ -66,3 +70,15 @@ async def world(nats: NatsServer, postgres_url: str, tmp_path: Path) -> AsyncIte
     made = World(nats, postgres_url, tmp_path)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def reclaimer(world: World) -> AsyncIterator[Reclaimer]:
+    """What acts on a death, connected, without what declares one."""
+    carrier = Carrier([world.nats.url])
+    links = [asyncio.create_task(carrier.keep_watching()), asyncio.create_task(carrier.keep_requesting())]
+    await wait_until(lambda: not carrier.problems(), description="both connections")
+    yield Reclaimer(world.db, Announcer(world.db, carrier), batch_size=40)
+    for link in links:
+        link.cancel()
+    await carrier.close()

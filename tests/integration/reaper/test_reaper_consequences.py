@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from uuid import UUID
 
@@ -13,8 +12,7 @@ from holdfast import metrics
 from holdfast.errors import LostOwnership
 from holdfast.runs import Lease
 from holdfast.store import owner, stranger
-from holdfast_reaper.act import Announcer, Reclaimer
-from holdfast_reaper.carrier import Carrier
+from holdfast_reaper.act import Reclaimer
 from tests.integration.reaper.world import World, counted, reaping
 from tests.support.pods import FakePod
 from tests.support.wait import wait_until
@@ -30,18 +28,6 @@ async def _finish_a_step(world: World, pod: FakePod, run: UUID) -> None:
         await world.write_event(run, event_id, event_type, boot=pod.boot)
     await owner.intend(world.db, lease, position="0", kind="model", name="chat", input_hash=b"h", tries=1)
     await owner.checkpoint(world.db, lease, position="0", output={}, shown_text="hi", last_event_id="1-2")
-
-
-@pytest.fixture
-async def reclaimer(world: World) -> AsyncIterator[Reclaimer]:
-    """What acts on a death, connected, without what declares one."""
-    carrier = Carrier([world.nats.url])
-    links = [asyncio.create_task(carrier.keep_watching()), asyncio.create_task(carrier.keep_requesting())]
-    await wait_until(lambda: not carrier.problems(), description="both connections")
-    yield Reclaimer(world.db, Announcer(carrier), batch_size=40)
-    for link in links:
-        link.cancel()
-    await carrier.close()
 
 
 async def test_f10_three_reapers_race_and_each_run_is_reclaimed_once(world: World) -> None:
@@ -96,6 +82,34 @@ async def test_runs_that_fail_or_are_interrupted_are_told_and_free_their_thread(
     assert asked.data == {"reason": "owner_lost", "keep_through": "1-2"}
     assert {str(event.id) for event in (failed, looped, asked)} == {"2-1"}
     assert {event.data["keep_through"] for event in (failed, looped, asked)} == {"1-2"}
+
+
+async def test_f15_a_run_that_loses_pod_after_pod_is_given_up_but_waiting_in_between_is_progress(world: World) -> None:
+    run = await world.submit(max_crashes=2)
+    async with reaping(world.settings(sweep_interval_s=NO_SWEEPS_S)) as watched:
+
+        async def lose_a_pod(name: str, *, wait_first: bool = False) -> None:
+            pod = await world.pod(name)
+            await watched.until_beats([pod], more=1)
+            lease = await world.claim(run, pod)
+            if wait_first:
+                await world.suspend(lease, "sleep", seconds=0.01)
+                await world.until_status(run, "queued")
+                await world.claim(run, pod)
+            await pod.kill()
+
+            async def taken() -> bool:
+                return (await world.run(run)).run_owner_pod != name
+
+            await wait_until(taken, description=f"the run to be taken from {name}")
+
+        await lose_a_pod("a")
+        assert (await world.run(run)).crashes == 1
+        await lose_a_pod("b", wait_first=True)
+        assert (await world.status(run), (await world.run(run)).crashes) == ("queued", 1)
+        await lose_a_pod("c")
+        told = await world.until_told(run, "run.failed")
+    assert told.data["error"]["code"] == "crash_loop"
 
 
 async def test_f11_a_zombie_that_was_reclaimed_has_lost_its_fence(world: World, reclaimer: Reclaimer) -> None:

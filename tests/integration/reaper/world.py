@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import asyncpg
 from nats.aio.client import Client
@@ -16,9 +16,9 @@ from prometheus_client import Counter
 
 from holdfast.bus import event_log, names, topology
 from holdfast.bus.connection import Link, close, connect
-from holdfast.runs import EventId
+from holdfast.runs import EventId, Lease
 from holdfast.settings import ReaperSettings
-from holdfast.store import Database, RunRow, caller, owner
+from holdfast.store import Database, Finished, RunRow, caller, owner
 from holdfast.wire.events import Event as RunEvent
 from holdfast.wire.events import decode, frame, split
 from holdfast_local.servers import NatsServer
@@ -69,6 +69,7 @@ class World:
             "heartbeat_ttl_s": TTL_S,
             "probe_window_s": 0.5,
             "sweep_interval_s": 0.3,
+            "wake_interval_s": 0.3,
         }
         return ReaperSettings(**(quick | changes))
 
@@ -87,8 +88,8 @@ class World:
         self._pods.append(pod)
         return await pod.start()
 
-    async def submit(self, *, thread: str | None = None, max_crashes: int = 5) -> UUID:
-        """A queued run, of whose request nothing was published."""
+    async def submit(self, *, thread: str | None = None, max_crashes: int = 5, **policies: Any) -> UUID:
+        """A queued run, of whose request nothing was published. ``policies`` are further fields of :class:`caller.Submit`."""
         request = caller.Submit(
             run_id=uuid4(),
             tenant_id="default",
@@ -99,13 +100,47 @@ class World:
             input={"messages": [{"role": "user", "content": "hi"}]},
             metadata={},
             max_crashes=max_crashes,
+            **policies,
         )
         return (await caller.submit(self.db, request)).run.id
 
-    async def running(self, by: FakePod, *, thread: str | None = None, max_crashes: int = 5) -> UUID:
+    async def running(self, by: FakePod, *, thread: str | None = None, max_crashes: int = 5, **policies: Any) -> UUID:
         """A run that the pod has claimed."""
-        run_id = await self.submit(thread=thread, max_crashes=max_crashes)
-        assert await owner.claim(self.db, run_id, by.owner, {"echo": "1"}) is not None
+        run_id = await self.submit(thread=thread, max_crashes=max_crashes, **policies)
+        await self.claim(run_id, by)
+        return run_id
+
+    async def claim(self, run_id: UUID, by: FakePod) -> Lease:
+        """The pod claims a queued run."""
+        claimed = await owner.claim(self.db, run_id, by.owner, {"echo": "1"})
+        assert claimed is not None
+        return Lease(run_id, by.owner, claimed.run.attempt)
+
+    async def suspend(
+        self, lease: Lease, kind: str, *, seconds: float | None = None, child: UUID | None = None
+    ) -> Finished:
+        """The owner has its run wait at position 0: for an answer, a time, or a child that it makes."""
+        wait_id = uuid5(lease.run_id, "0/1")
+        made = owner.Child(child, "echo", "default", {"messages": []}, {}) if child is not None else None
+        await owner.open_wait(
+            self.db, lease, wait_id=wait_id, position="0", kind=kind, name=kind, input_hash=b"h",
+            question={"text": "?"} if kind == "ask" else None, seconds=seconds, child=made,
+        )  # fmt: skip
+        event_id = f"{lease.attempt}-2"
+        await self.write_event(lease.run_id, f"{lease.attempt}-1", "run.started", boot=lease.owner.boot)
+        await self.write_event(lease.run_id, event_id, "run.waiting", boot=lease.owner.boot)
+        return await owner.suspend(
+            self.db, lease, waits=[(wait_id, event_id, event_id)], next_event_id=f"{lease.attempt}-3", shown_text="",
+            finish_id=None, last_event_id=event_id,
+        )  # fmt: skip
+
+    async def waiting(
+        self, by: FakePod, kind: str, *, seconds: float | None = None, child: UUID | None = None, **policies: Any
+    ) -> UUID:
+        """A run that waits."""
+        run_id = await self.submit(**policies)
+        finished = await self.suspend(await self.claim(run_id, by), kind, seconds=seconds, child=child)
+        assert finished.status == "waiting"
         return run_id
 
     async def run(self, run_id: UUID) -> RunRow:

@@ -140,7 +140,7 @@ _VALUES = {
     "large": "x" * (1024 * 1024),
     "huge": "x" * (3 * 1024 * 1024),
     "unholdable": "a\x00b\ud800" * 10_000,
-    "tuple": (1, {2: "two"}),
+    "tuple": (1, {"2": "two"}),
 }
 
 

@@ -53,12 +53,12 @@ async def test_f16_what_was_shown_before_the_failure_is_kept(shared: Scene) -> N
         ([give("nul")], "not_json", "NUL"),
         ([give("surrogate")], "not_json", "the agent's output is not a JSON value"),
         ([give("large")], "too_large", "1048578 bytes; 1048576 are allowed"),
-        ([step(give("object"))], "not_json", "the output of step 'step'"),
+        ([step(give("object"))], "not_json", "the result of step 'step'"),
         ([step(give("nul"))], "not_json", "NUL"),
         ([step(give("large"))], "too_large", "the output of step 'step'"),
         ([show("huge")], "too_large", "an event custom has"),
-        ([both(step(say("a")), step(say("b")))], "steps_overlap", "beside step 'step'"),
-        ([step(step(say("a")), name="outer")], "steps_overlap", "within or beside step 'outer'"),
+        ([both(step(say("a")), step(say("b")))], "steps_overlap", "beside 'step': use run.gather"),
+        ([step(step(say("a")), name="outer")], "steps_overlap", "within the work of a step"),
         ([raise_error("unholdable")], "agent_error", "RuntimeError: a\ufffdb\ufffda"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else None,
@@ -96,7 +96,7 @@ async def test_f16_an_error_of_the_runner_itself_ends_the_run(shared: Scene, mon
 async def test_f16_an_end_that_the_record_cannot_hold_is_a_failure(
     shared: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("holdfast_runner.backend.clean_text", lambda text: text)
+    monkeypatch.setattr("holdfast_runner.stage.clean_text", lambda text: text)
     run_id = await shared.submit(say("nul"))
     row = await shared.until(run_id, "failed")
     assert row.error is not None
@@ -112,7 +112,7 @@ async def test_text_that_the_record_cannot_hold_is_mended_where_it_is_shown(shar
 
 
 async def test_f16_a_run_that_shows_text_without_end_fails(shared: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast_runner.backend._SHOWN_CHARS_MAX", 10)
+    monkeypatch.setattr("holdfast_runner.stage._SHOWN_CHARS_MAX", 10)
     row, _ = await shared.whole(await shared.submit(say("12345"), step(say("67890")), say("1")))
     assert row.error is not None
     assert row.error["code"] == "too_large"

@@ -24,7 +24,7 @@ settings.register_profile("holdfast", deadline=None, print_blob=True)
 settings.load_profile("holdfast")
 
 # those whose rows refer to others' first
-_TABLES = ("idempotency_keys", "messages", "steps", "attempts", "runs", "threads", "agents", "api_keys")
+_TABLES = ("idempotency_keys", "waits", "messages", "steps", "attempts", "runs", "threads", "agents", "api_keys")
 
 
 async def execute(url: str, *statements: str) -> None:

@@ -18,6 +18,8 @@ SELECT r.id, r.status, r.attempt, r.run_owner_pod AS pod, r.run_owner_boot AS bo
                  FROM steps s WHERE s.run_id = r.id), '{}') AS steps,
        coalesce((SELECT jsonb_object_agg(a.attempt, jsonb_build_array(a.pod, a.boot, a.ended_why))
                  FROM attempts a WHERE a.run_id = r.id), '{}') AS attempts,
+       coalesce((SELECT jsonb_object_agg(w.position, jsonb_build_array(w.suspended, w.done_at IS NOT NULL, w.last_event_id))
+                 FROM waits w WHERE w.run_id = r.id), '{}') AS waits, r.requeued_why,
        (SELECT count(*) FROM messages m WHERE m.run_id = r.id AND m.role = 'user') AS questions,
        (SELECT count(*) FROM messages m WHERE m.run_id = r.id AND m.role = 'assistant') AS answers
 FROM runs r WHERE r.id = ANY ($1::uuid[])
@@ -50,6 +52,8 @@ def _of_run(run: Run) -> dict[str, Any]:
         "error_code": run.error_code,
         "steps": {at: [step.status, step.attempt, step.tries, step.last_event_id] for at, step in run.steps.items()},
         "attempts": {str(n): [owner.pod, str(owner.boot), why] for n, (owner, why) in run.ended.items()},
+        "waits": {at: [wait.suspended, wait.done, wait.last_event_id] for at, wait in run.waits.items()},
+        "requeued_why": run.requeued_why,
         "questions": 1 if run.ended else 0,
         "answers": 1 if ended and run.ended else 0,
     }

@@ -1,13 +1,24 @@
-"""Short words for what the tests do to a record. What Holdfast itself cannot bring about yet is done by raw SQL, here alone."""
+"""Short words for what the tests do to a record."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID, uuid4
+from typing import Any, Literal
+from uuid import UUID, uuid4, uuid5
 
 from holdfast.runs import Lease, OnBusy, OnOwnerLost, Outcome, Owner
-from holdfast.store import Claimed, Database, Ended, Finished, caller, owner, stranger
+from holdfast.store import (
+    Answered,
+    Claimed,
+    Database,
+    Ended,
+    Finished,
+    JournalStep,
+    WaitRow,
+    caller,
+    owner,
+    stranger,
+)
 
 TENANT = "default"
 AGENTS = {"echo": "v1"}
@@ -27,6 +38,11 @@ def request(thread: str = "t", said: str = "hi", **fields: Any) -> caller.Submit
     return caller.Submit(**(body | fields))
 
 
+def question(lease: Lease, position: str = "7") -> UUID:
+    """The id of the question at a position."""
+    return uuid5(lease.run_id, position)
+
+
 @dataclass(frozen=True)
 class Record:
     """The record under test."""
@@ -38,11 +54,8 @@ class Record:
         return await self.db.run(lambda connection: connection.fetch(statement, *args))
 
     async def submit(self, thread: str = "t", *, policy: OnOwnerLost = OnOwnerLost.RESUME, **fields: Any) -> UUID:
-        """A queued run. A submit takes no ``on_owner_lost`` yet, so the column is set by hand."""
-        submitted = await caller.submit(self.db, request(thread, **fields))
-        if policy is not OnOwnerLost.RESUME:
-            await self.raw("UPDATE runs SET on_owner_lost = $2 WHERE id = $1", submitted.run.id, policy.value)
-        return submitted.run.id
+        """A queued run."""
+        return (await caller.submit(self.db, request(thread, on_owner_lost=policy, **fields))).run.id
 
     async def claim(self, run_id: UUID, who: Owner) -> Claimed | None:
         """Claim it for a runner that has ``echo``."""
@@ -71,7 +84,9 @@ class Record:
 
     async def finish(self, lease: Lease, outcome: Outcome = Outcome.COMPLETED, *, said: str = "") -> Finished:
         """The owner's end, at event 90 of its attempt."""
-        error = {"code": "agent_error", "message": "it broke"} if outcome is Outcome.FAILED else None
+        error = (
+            {"code": "agent_error", "message": "it broke"} if outcome in (Outcome.FAILED, Outcome.INTERRUPTED) else None
+        )
         return await owner.finish(
             self.db, lease, outcome=outcome, output={"text": said}, error=error,
             terminal_event_id=f"{lease.attempt}-90", shown_text=said,
@@ -80,6 +95,56 @@ class Record:
     async def release(self, lease: Lease, *, said: str = "") -> Finished:
         """Give it back; a cancel would end it at event 80 of the attempt."""
         return await owner.release(self.db, lease, next_event_id=f"{lease.attempt}-80", shown_text=said)
+
+    async def ask(self, lease: Lease, position: str = "7", **fields: Any) -> WaitRow:
+        """Open a wait, for an answer unless ``fields`` say otherwise."""
+        body: dict[str, Any] = {
+            "wait_id": question(lease, position), "position": position, "kind": "ask", "name": "ask", "input_hash": b"q",
+            "question": {"text": "May I?"}, "schema": {"type": "boolean"},
+        }  # fmt: skip
+        return await owner.open_wait(self.db, lease, **(body | fields))
+
+    async def suspend(self, lease: Lease, *positions: str, said: str = "") -> Finished:
+        """Wait for what was opened at these positions; a cancel would end it at event 70 of the attempt."""
+        waits = [
+            (question(lease, at), f"{lease.attempt}-{60 + n}", f"{lease.attempt}-{60 + n}")
+            for n, at in enumerate(positions or ("7",))
+        ]
+        return await owner.suspend(
+            self.db, lease, waits=waits, next_event_id=f"{lease.attempt}-70", shown_text=said,
+            finish_id=waits[-1][1], last_event_id=waits[-1][2], emits={"": 1} if said else None,
+        )  # fmt: skip
+
+    async def waiting(self, who: Owner, thread: str = "t", *, said: str = "", **fields: Any) -> Lease:
+        """A run that waits for an answer; the lease is the one that it gave up."""
+        lease = await self.claimed(who, thread, **fields)
+        await self.ask(lease)
+        assert (await self.suspend(lease, said=said)).status == "waiting"
+        return lease
+
+    async def answer(
+        self,
+        lease: Lease,
+        position: str = "7",
+        *,
+        answer: Any = True,
+        status: Literal["completed", "failed", "retry"] = "completed",
+    ) -> Answered | None:
+        """A person's."""
+        return await caller.answer(
+            self.db, TENANT, lease.run_id, question(lease, position), answer=answer, status=status, output=answer
+        )
+
+    async def again(self, lease: Lease, who: Owner | None = None) -> Lease:
+        """Claim the run once more."""
+        claimed = await self.claim(lease.run_id, who or lease.owner)
+        assert claimed is not None
+        return Lease(lease.run_id, who or lease.owner, claimed.run.attempt)
+
+    async def journal(self, run: Lease | UUID) -> dict[str, JournalStep]:
+        """Its steps by position."""
+        run_id = run.run_id if isinstance(run, Lease) else run
+        return {step.position: step for step in (await owner.journal(self.db, run_id)).steps}
 
     async def reclaim(self, *leases: Lease) -> list[Ended]:
         """A reaper's, of one dead owner."""
@@ -112,10 +177,8 @@ class Record:
             return lease.run_id
         lease = await self.claimed(boot(), thread)
         if status == "waiting":
-            await self.raw(
-                "UPDATE runs SET status = 'waiting', run_owner_pod = NULL, run_owner_boot = NULL WHERE id = $1",
-                lease.run_id,
-            )
+            await self.ask(lease)
+            await self.suspend(lease)
         elif status == "cancelled":
             await self.cancel(lease.run_id)
             await self.finish(lease)

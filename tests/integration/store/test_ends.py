@@ -135,7 +135,8 @@ async def test_on_owner_lost_interrupt_interrupts_until_the_budget_is_spent(reco
         "2-1",
         "1-9",
     )
-    assert taken.error is None
+    assert taken.error is not None
+    assert taken.error["code"] == "owner_lost"
     spent = await record.claimed(boot(), "other", policy=OnOwnerLost.INTERRUPT, max_crashes=1)
     [taken] = await record.reclaim(spent)
     assert taken.status == "failed"

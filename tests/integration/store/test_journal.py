@@ -14,7 +14,7 @@ from tests.integration.store.record import Record, boot
 
 
 async def _steps(record: Record, lease: Lease) -> dict[str, JournalStep]:
-    return {step.position: step for step in await owner.journal(record.db, lease.run_id)}
+    return {step.position: step for step in (await owner.journal(record.db, lease.run_id)).steps}
 
 
 async def test_a_step_is_intended_for_each_try_and_then_has_its_result(record: Record) -> None:
@@ -183,3 +183,47 @@ async def test_a_result_that_is_no_json_is_refused_and_not_taken_for_an_outage(r
         assert refused.value.code == "invalid_value"
     await record.checkpoint(lease, output={"loss": float("nan")})
     assert (await _steps(record, lease))["0"].output == {"loss": None}
+
+
+async def test_what_was_recorded_and_what_failed_is_added_once_for_each_try(record: Record) -> None:
+    lease = await record.claimed(boot())
+    body: dict[str, Any] = {
+        "position": "0", "kind": "tool", "name": "look", "input_hash": b"h", "call_id": "c", "input": {"x": 1},
+        "code_version": "v1", "timeout_s": 2.5,
+    }  # fmt: skip
+    failures = [{"try": n, "code": "tool_error", "message": f"no {n}"} for n in (1, 2, 3)]
+    for _ in range(2):
+        await owner.intend(record.db, lease, tries=1, recorded=[1], **body)
+    for _ in range(2):
+        await owner.intend(record.db, lease, tries=2, recorded=[{"now": 2}], failure=failures[0], **body)
+    await record.reclaim(lease)
+    lease = await record.again(lease)
+    for _ in range(2):
+        await owner.intend(
+            record.db, lease, tries=2, recorded=[3], failure=failures[1], **body | {"code_version": "v2"}
+        )
+    for _ in range(2):
+        await record.checkpoint(
+            lease, error={"code": "tool_error", "message": "no 3"}, output=None, recorded=[4], failure=failures[2],
+            last_event_id=None, finish_id="2-5", emits={"": 1},
+        )  # fmt: skip
+    step = (await _steps(record, lease))["0"]
+    assert step.recorded == [1, {"now": 2}, 3, 4]
+    assert [{key: each[key] for key in ("try", "code", "message")} for each in step.errors] == failures
+    assert all("at" in each for each in step.errors)
+    assert (step.call_id, step.input, step.code_version, step.timeout_s, step.tries) == ("c", {"x": 1}, "v2", 2.5, 2)
+    assert (step.finish_id, step.last_event_id, step.emits, step.told) == ("2-5", None, {"": 1}, True)
+
+
+async def test_a_checkpoint_does_not_undo_what_a_person_said(record: Record) -> None:
+    lease = await record.claimed(boot())
+    await record.intend(lease)
+    await record.ask(lease, "0", kind="unknown")
+    await record.ask(lease, "8")
+    await record.suspend(lease, "0", "8")
+    await record.answer(lease, "8")
+    lease = await record.again(lease)
+    await record.answer(lease, "0", answer="it was done")
+    with pytest.raises(LostOwnership):
+        await record.checkpoint(lease, finish_id="1-60", last_event_id="1-60")
+    assert (await _steps(record, lease))["0"].output == "it was done"

@@ -12,20 +12,27 @@ import pytest
 
 from holdfast.errors import LostOwnership, StoreUnavailable
 from holdfast.runs import Lease
-from holdfast.store import Database, caller, owner
+from holdfast.store import Database, WaitRow, caller, owner
 from tests.integration.store.record import TENANT, Record, boot, request
 from tests.support.proxy import Direction, Proxy
 from tests.support.wait import wait_until
 
 Write = Callable[[Record, Lease], Awaitable[object]]
 
-# in each of these the position "0" is intended beforehand
+
+async def _position(opening: Awaitable[WaitRow]) -> str:
+    return (await opening).position
+
+
+# in each of these the position "0" is intended and the wait "7" opened beforehand
 _WRITES: dict[str, Write] = {
     "intend": lambda record, lease: record.intend(lease, "1"),
     "intend_again": lambda record, lease: record.intend(lease, "0", tries=2),
     "checkpoint": lambda record, lease: record.checkpoint(lease, "0", said="hello"),
     "finish": lambda record, lease: record.finish(lease, said="hello"),
     "release": lambda record, lease: record.release(lease),
+    "open_wait": lambda record, lease: _position(record.ask(lease, "8")),
+    "suspend": lambda record, lease: record.suspend(lease, said="hello"),
 }
 
 
@@ -72,6 +79,7 @@ async def _outcome(record: Record, run_id: UUID) -> list[Any]:
 async def _ready(record: Record, thread: str) -> Lease:
     lease = await record.claimed(boot(), thread)
     await record.intend(lease, "0")
+    await record.ask(lease)
     return lease
 
 
@@ -154,8 +162,8 @@ async def test_what_is_held_back_does_land_late(record: Record, proxy: Proxy, ur
     """Without this the next test would prove nothing."""
     lease = await _ready(record, "t")
     async with _held_back(proxy, url, "intend", lease):
-        assert [step.position for step in await caller.steps(record.db, lease.run_id)] == ["0"]
-    assert [step.position for step in await caller.steps(record.db, lease.run_id)] == ["0", "1"]
+        assert [step.position for step in await caller.steps(record.db, lease.run_id)] == ["0", "7"]
+    assert [step.position for step in await caller.steps(record.db, lease.run_id)] == ["0", "1", "7"]
 
 
 @pytest.mark.parametrize("late", ["intend", "intend_again", "checkpoint", "finish"])

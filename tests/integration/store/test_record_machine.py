@@ -29,15 +29,20 @@ from tests.integration.store.record import Record
 from tests.integration.store.world import (
     OWNERS,
     AnyCommand,
+    Ask,
     Cancel,
     Checkpoint,
     Claim,
+    Expire,
     Finish,
     ForceCancel,
+    GiveAnswer,
     Intend,
     Reclaim,
     Release,
+    Resume,
     Run,
+    Suspend,
     World,
 )
 
@@ -50,7 +55,11 @@ T = TypeVar("T")
 
 
 def _commands(leases: list[Lease]) -> st.SearchStrategy[AnyCommand]:
-    """Any command, on one of these leases or its run."""
+    """Any command but a resume, on one of these leases or its run.
+
+    A resume and the claim of a later run, sent at once, may both go through though the resumed run was to come first: it stays
+    queued and comes next. That is neither of their orders, and does no harm.
+    """
     lease = st.sampled_from(leases)
     return st.one_of(
         st.builds(Claim, lease.map(lambda each: each.run_id), _WHO),
@@ -60,6 +69,14 @@ def _commands(leases: list[Lease]) -> st.SearchStrategy[AnyCommand]:
         ),
         st.builds(Finish, lease, st.sampled_from(Outcome)),
         st.builds(Release, lease),
+        st.builds(Ask, lease),
+        st.builds(Suspend, lease),
+        st.builds(GiveAnswer, lease.map(lambda each: each.run_id)),
+        lease.flatmap(
+            lambda each: st.builds(
+                Expire, st.just(each.run_id), st.just(each.attempt), st.sampled_from([each.owner, None])
+            )
+        ),
         st.builds(Reclaim, lease.map(lambda each: (each,))),
         st.builds(Cancel, lease.map(lambda each: each.run_id)),
         st.builds(ForceCancel, lease),
@@ -114,7 +131,7 @@ class RecordMachine(RuleBasedStateMachine):
         assert self._do(command.send(self._record)) == expected, command
 
     def _submit(self, thread: str, policy: OnOwnerLost, max_crashes: int) -> None:
-        run_id = self._do(self._record.submit(thread, policy=policy, max_crashes=max_crashes))
+        run_id = self._do(self._record.submit(thread, policy=policy, max_crashes=max_crashes, deadline_s=0.0))
         self._ids.append(run_id)
         state = RunState(on_owner_lost=policy, max_crashes=max_crashes)
         self._world = {**self._world, run_id: Run(thread, len(self._ids), state)}
@@ -159,6 +176,39 @@ class RecordMachine(RuleBasedStateMachine):
     @rule(which=_WHICH)
     def release(self, which: int) -> None:
         self._send(Release(self._true(which)))
+
+    @rule(which=_WHICH, asked=st.booleans())
+    def suspend(self, which: int, asked: bool) -> None:
+        lease = self._true(which)
+        if asked:
+            self._send(Ask(lease))
+        self._send(Suspend(lease))
+
+    @rule(which=_WHICH)
+    def answer(self, which: int) -> None:
+        self._send(GiveAnswer(self._id(which)))
+
+    @rule(which=_WHICH, who=_WHO)
+    def wait_and_be_answered(self, which: int, who: Owner) -> None:
+        lease = self._true(which)
+        for command in (Ask(lease), Suspend(lease), GiveAnswer(lease.run_id), Claim(lease.run_id, who)):
+            self._send(command)
+
+    @rule(which=_WHICH)
+    def resume(self, which: int) -> None:
+        self._send(Resume(self._id(which)))
+
+    @rule(which=_WHICH)
+    def interrupt_and_resume(self, which: int) -> None:
+        lease = self._true(which)
+        self._send(Finish(lease, Outcome.INTERRUPTED))
+        self._send(Resume(lease.run_id))
+
+    @rule(which=_WHICH, rightly=st.booleans())
+    def expire(self, which: int, rightly: bool) -> None:
+        run_id = self._id(which)
+        state = self._world[run_id].state
+        self._send(Expire(run_id, state.attempt, state.owner if rightly else None))
 
     @rule(which=_WHICH)
     def reclaim(self, which: int) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.errors import LostOwnership
-from holdfast.runs import Command, Lease, Outcome, Owner, Refusal, RunState, Status, transition
-from tests.integration.store.record import Record
+from holdfast.runs import TERMINAL, Command, Lease, Outcome, Owner, Refusal, RunState, Status, transition
+from holdfast.store import caller, stranger
+from tests.integration.store.record import TENANT, Record
 
 OWNERS = tuple(Owner(pod, UUID(int=boot)) for pod, boot in (("a", 1), ("a", 2), ("b", 3), ("c", 4)))
 LOST = "lost"
+ASKED_AT = "7"
 NO_ROW = None
 _BLOCKING = {Status.RUNNING, Status.WAITING}
 _WITH_TERMINAL_EVENT = {Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.INTERRUPTED}
@@ -35,6 +37,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Wait:
+    """A row of the waits."""
+
+    suspended: bool = False
+    done: bool = False
+    last_event_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """A run, and what hangs on it. ``ended`` maps its claimed attempts to why they ended, None while they go on."""
 
@@ -45,9 +56,17 @@ class Run:
     error_code: str | None = None
     steps: Mapping[str, Step] = field(default_factory=dict)
     ended: Mapping[int, tuple[Owner, str | None]] = field(default_factory=dict)
+    waits: Mapping[str, Wait] = field(default_factory=dict)
+    requeued_why: str | None = None
 
     def moved(
-        self, state: RunState, *, terminal_event_id: str | None = None, error_code: str | None = None, why: str
+        self,
+        state: RunState,
+        *,
+        terminal_event_id: str | None = None,
+        error_code: str | None = None,
+        why: str,
+        requeued_why: str | None = None,
     ) -> Run:
         """After a command that took it from its owner, or ended it; ``why`` closes the owner's attempt, if there is one."""
         ended = {attempt: (owner, was or why) for attempt, (owner, was) in self.ended.items()}
@@ -58,12 +77,17 @@ class Run:
             state=state,
             ended=ended,
             terminal_event_id=terminal_event_id,
-            error_code=error_code if state.status is Status.FAILED else None,
+            error_code=error_code if state.status in (Status.FAILED, Status.INTERRUPTED) else None,
+            requeued_why=requeued_why if state.status is Status.QUEUED else self.requeued_why,
         )
 
-    def moved_by_stranger(self, state: RunState, *, error_code: str | None = None, why: str) -> Run:
+    def moved_by_stranger(
+        self, state: RunState, *, error_code: str | None = None, why: str, requeued_why: str | None = None
+    ) -> Run:
         """Its event, if it makes one, is the first of the attempt that the stranger took."""
-        return self.moved(state, terminal_event_id=f"{state.attempt}-1", error_code=error_code, why=why)
+        return self.moved(
+            state, terminal_event_id=f"{state.attempt}-1", error_code=error_code, why=why, requeued_why=requeued_why
+        )
 
 
 World = Mapping[UUID, Run]
@@ -91,8 +115,9 @@ class Claim:
             assert isinstance(abandoned, RunState)
             after[id_] = others[id_].moved_by_stranger(abandoned, error_code="abandoned", why="")
         before = run.ended[max(run.ended)] if run.ended else (None, None)
-        after[self.run_id] = replace(run, state=claimed, ended={**run.ended, claimed.attempt: (self.owner, None)})
-        return after, (claimed.attempt, before[0].pod if before[0] else None, before[1], sorted(passed_over))
+        ended = {**run.ended, claimed.attempt: (self.owner, None)}
+        after[self.run_id] = replace(run, state=claimed, ended=ended, requeued_why=None)
+        return after, (claimed.attempt, before[0].pod if before[0] else None, run.requeued_why, sorted(passed_over))
 
     async def send(self, record: Record) -> Answer:
         claimed = await record.claim(self.run_id, self.owner)
@@ -107,8 +132,11 @@ class Fenced:
 
     lease: Lease
 
-    def _move(self, run: Run, command: Command, outcome: Outcome | None = None) -> RunState | Refusal:
-        return transition(run.state, command, owner=self.lease.owner, attempt=self.lease.attempt, outcome=outcome)
+    def _move(
+        self, run: Run, command: Command, outcome: Outcome | None = None, *, over: bool = False
+    ) -> RunState | Refusal:
+        owner, attempt = self.lease.owner, self.lease.attempt
+        return transition(run.state, command, owner=owner, attempt=attempt, outcome=outcome, over=over)
 
 
 @dataclass(frozen=True)
@@ -188,13 +216,126 @@ class Release(Fenced):
                 return world, "queued"
             return world, str(run.state.status) if run.terminal_event_id == event_id else LOST
         why = "released" if moved.status is Status.QUEUED else str(moved.status)
-        return {**world, self.lease.run_id: run.moved(moved, terminal_event_id=event_id, why=why)}, str(moved.status)
+        after = run.moved(moved, terminal_event_id=event_id, why=why, requeued_why="released")
+        return {**world, self.lease.run_id: after}, str(moved.status)
 
     async def send(self, record: Record) -> Answer:
         try:
             return (await record.release(self.lease)).status
         except LostOwnership:
             return LOST
+
+
+@dataclass(frozen=True)
+class Ask(Fenced):
+    """Open a question, at the one position where there are questions."""
+
+    def apply(self, world: World) -> tuple[World, Answer]:
+        run = world[self.lease.run_id]
+        if isinstance(self._move(run, Command.CHECKPOINT), Refusal):  # the same fence
+            return world, LOST
+        step = run.steps.get(ASKED_AT, Step("started", self.lease.attempt, 1))
+        if step.status == "started":
+            step = replace(step, attempt=self.lease.attempt)
+        waits = {ASKED_AT: Wait()} | dict(run.waits)
+        after = replace(run, steps={**run.steps, ASKED_AT: step}, waits=waits)
+        return {**world, self.lease.run_id: after}, waits[ASKED_AT].done
+
+    async def send(self, record: Record) -> Answer:
+        try:
+            return (await record.ask(self.lease, ASKED_AT)).done_at is not None
+        except LostOwnership:
+            return LOST
+
+
+@dataclass(frozen=True)
+class Suspend(Fenced):
+    """Wait for the answer. Nothing keeps an owner from waiting for what it has not opened: that waits until it is cancelled."""
+
+    def apply(self, world: World) -> tuple[World, Answer]:
+        run, event_id = world[self.lease.run_id], f"{self.lease.attempt}-70"
+        wait = run.waits.get(ASKED_AT)
+        moved = self._move(run, Command.SUSPEND, over=wait is not None and wait.done)
+        if isinstance(moved, Refusal):
+            if run.ended.get(self.lease.attempt) == (self.lease.owner, "waiting"):
+                return world, "queued" if run.state.status is Status.QUEUED else "waiting"
+            return world, str(run.state.status) if run.terminal_event_id == event_id else LOST
+        why = "cancelled" if moved.status is Status.CANCELLED else "waiting"
+        after = run.moved(moved, terminal_event_id=event_id, why=why, requeued_why="answered")
+        if wait is not None and not wait.done:
+            marked = Wait(suspended=True, last_event_id=f"{self.lease.attempt}-60")
+            after = replace(after, waits={**run.waits, ASKED_AT: marked})
+        return {**world, self.lease.run_id: after}, str(moved.status)
+
+    async def send(self, record: Record) -> Answer:
+        try:
+            return (await record.suspend(self.lease, ASKED_AT)).status
+        except LostOwnership:
+            return LOST
+
+
+@dataclass(frozen=True)
+class GiveAnswer:
+    """Wakes the run if it waits; in any other active status it only completes the step."""
+
+    run_id: UUID
+
+    def apply(self, world: World) -> tuple[World, Answer]:
+        run = world[self.run_id]
+        wait = run.waits.get(ASKED_AT)
+        if wait is None or wait.done or not wait.suspended or run.state.status in TERMINAL:
+            return world, NO_ROW
+        done = Step("completed", run.state.attempt, run.steps[ASKED_AT].tries, wait.last_event_id)
+        after = replace(
+            run, waits={**run.waits, ASKED_AT: replace(wait, done=True)}, steps={**run.steps, ASKED_AT: done}
+        )
+        if run.state.status is Status.WAITING:
+            woken = transition(run.state, Command.WAKE)
+            assert isinstance(woken, RunState)
+            after = replace(after, state=woken, requeued_why="answered")
+        return {**world, self.run_id: after}, (str(after.state.status), after.state.attempt)
+
+    async def send(self, record: Record) -> Answer:
+        answered = await record.answer(Lease(self.run_id, OWNERS[0], 0), ASKED_AT)
+        return (answered.status, answered.attempt) if answered is not None else NO_ROW
+
+
+@dataclass(frozen=True)
+class Resume:
+    run_id: UUID
+
+    def apply(self, world: World) -> tuple[World, Answer]:
+        run = world[self.run_id]
+        moved = transition(run.state, Command.RESUME)
+        if isinstance(moved, Refusal):
+            return world, NO_ROW
+        after = replace(run, state=moved, terminal_event_id=None, error_code=None, requeued_why="resumed")
+        return {**world, self.run_id: after}, (str(moved.status), moved.attempt)
+
+    async def send(self, record: Record) -> Answer:
+        row = await caller.resume(record.db, TENANT, self.run_id)
+        return (row.status, row.attempt) if row is not None else NO_ROW
+
+
+@dataclass(frozen=True)
+class Expire:
+    """By the deadline: here every run is born past it. Names what was seen; ``owner`` is None where nobody owns the run."""
+
+    run_id: UUID
+    attempt: int
+    owner: Owner | None
+
+    def apply(self, world: World) -> tuple[World, Answer]:
+        run = world[self.run_id]
+        moved = transition(run.state, Command.EXPIRE, owner=self.owner, attempt=self.attempt)
+        if isinstance(moved, Refusal) or (self.owner, self.attempt) != (run.state.owner, run.state.attempt):
+            return world, NO_ROW
+        after = run.moved_by_stranger(moved, error_code="deadline", why=str(moved.status))
+        return {**world, self.run_id: after}, (str(moved.status), moved.attempt, after.terminal_event_id)
+
+    async def send(self, record: Record) -> Answer:
+        ended = await stranger.expire(record.db, self.run_id, self.attempt, self.owner, "deadline")
+        return (ended.status, ended.attempt, ended.terminal_event_id) if ended is not None else NO_ROW
 
 
 @dataclass(frozen=True)
@@ -210,7 +351,16 @@ class Reclaim:
             moved = transition(run.state, Command.RECLAIM, owner=lease.owner, attempt=lease.attempt)
             if isinstance(moved, RunState):
                 code = "owner_lost" if run.state.on_owner_lost == "fail" else "crash_loop"
-                after[lease.run_id] = run.moved_by_stranger(moved, error_code=code, why="owner_lost")
+                after[lease.run_id] = run.moved_by_stranger(
+                    moved,
+                    error_code=code
+                    if moved.status is Status.FAILED
+                    else "owner_lost"
+                    if moved.status is Status.INTERRUPTED
+                    else None,
+                    why="owner_lost",
+                    requeued_why="owner_lost",
+                )
                 taken.append((lease.run_id, str(moved.status), moved.attempt, after[lease.run_id].terminal_event_id))
         return after, sorted(taken)
 
@@ -255,4 +405,18 @@ class ForceCancel:
         return (ended.status, ended.attempt, ended.terminal_event_id) if ended is not None else NO_ROW
 
 
-AnyCommand = Claim | Intend | Checkpoint | Finish | Release | Reclaim | Cancel | ForceCancel
+AnyCommand = (
+    Claim
+    | Intend
+    | Checkpoint
+    | Finish
+    | Release
+    | Ask
+    | Suspend
+    | GiveAnswer
+    | Resume
+    | Expire
+    | Reclaim
+    | Cancel
+    | ForceCancel
+)

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
-from uuid import UUID
-
 import pytest
 
-from holdfast_agent import Agent, Retry, Run, Said, agent
-from holdfast_agent.builtin.assistant import _messages
+from holdfast_agent import (
+    Agent,
+    AgentFailed,
+    ChildFailedError,
+    NeedsPersonError,
+    OnUnknown,
+    PermanentError,
+    Retry,
+    RetryableError,
+    Run,
+    Said,
+    agent,
+)
 from holdfast_agent.builtin.chat_input import content_text, last_user_text
-
-
-class Recorded:
-    """A backend that only takes notes."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, Mapping[str, Any]]] = []
-        self.retries: list[Retry] = []
-
-    def emit(self, event_type: str, data: Mapping[str, Any]) -> None:
-        self.events.append((event_type, data))
-
-    async def step(self, kind: str, name: str, request: Any, work: Callable[[], Awaitable[Any]], retry: Retry) -> Any:
-        self.retries.append(retry)
-        return (kind, name, request, await work())
-
-    async def history(self, limit: int) -> Sequence[Said]:
-        return [Said("user", [{"type": "text", "text": f"limit {limit}"}])]
-
-
-@pytest.fixture
-def backend() -> Recorded:
-    """Notes."""
-    return Recorded()
-
-
-@pytest.fixture
-def run(backend: Recorded) -> Run:
-    """A run over notes."""
-    return Run(UUID(int=1), "thread", "agent", 1, {}, {}, backend)
+from holdfast_agent.failures import FailureClass, classify
+from holdfast_agent.retry import ONCE
+from tests.unit.agent.scripted_backend import ScriptedBackend, run_over
 
 
 def test_the_decorator_makes_an_agent_and_registers_nothing() -> None:
@@ -77,7 +57,9 @@ def test_a_function_that_is_not_async_is_refused() -> None:
         agent("x")(sync)  # type: ignore[arg-type]  # what the test is about
 
 
-def test_what_a_run_shows(run: Run, backend: Recorded) -> None:
+def test_what_a_run_shows() -> None:
+    backend = ScriptedBackend()
+    run = run_over(backend)
     run.emit_text("a")
     run.emit_text("")
     run.emit_reasoning("b")
@@ -92,25 +74,41 @@ def test_what_a_run_shows(run: Run, backend: Recorded) -> None:
     ]
 
 
-async def test_a_model_call_is_a_step_with_three_tries_unless_told(run: Run, backend: Recorded) -> None:
-    async def call() -> str:
-        return "answer"
-
-    assert await run.model("chat", {"q": 1}, call) == ("model", "chat", {"q": 1}, "answer")
-    await run.model("chat", {}, call, retry=Retry(tries=7))
-    assert [retry.tries for retry in backend.retries] == [3, 7]
-
-
-async def test_history_has_a_bound(run: Run) -> None:
-    assert [said.text for said in await run.history()] == ["limit 200"]
-
-
 def test_the_pause_between_tries_grows_to_its_bound() -> None:
     retry = Retry(first_delay_s=0.1, delay_s_max=1.0)
     delays = [retry.delay_s(failures) for failures in range(1, 10)]
     for failures, delay_s in enumerate(delays, start=1):
         exact = min(0.1 * 2 ** (failures - 1), 1.0)
         assert exact <= delay_s <= exact + 0.1
+
+
+@pytest.mark.parametrize(
+    ("error", "retry", "of"),
+    [
+        (RetryableError("busy"), ONCE, FailureClass.RETRYABLE),
+        (PermanentError("no"), Retry(), FailureClass.PERMANENT),
+        (NeedsPersonError("look"), Retry(), FailureClass.NEEDS_PERSON),
+        (AgentFailed("x", "y", retryable=True), Retry(on=()), FailureClass.RETRYABLE),
+        (AgentFailed("x", "y"), Retry(), FailureClass.PERMANENT),
+        (ChildFailedError("it failed", run_id="r", status="failed"), Retry(), FailureClass.PERMANENT),
+        (ValueError(), Retry(), FailureClass.RETRYABLE),
+        (ValueError(), Retry(on=(OSError,)), FailureClass.PERMANENT),
+        (TimeoutError(), Retry(on=(OSError,)), FailureClass.RETRYABLE),
+        (ValueError(), Retry(on=()), FailureClass.PERMANENT),
+        (KeyboardInterrupt(), Retry(), FailureClass.PERMANENT),
+    ],
+)
+def test_an_error_is_of_one_class(error: BaseException, retry: Retry, of: FailureClass) -> None:
+    assert classify(error, retry) is of
+
+
+def test_an_agent_may_say_what_becomes_of_its_unknown_steps() -> None:
+    async def work(run: Run) -> None: ...
+
+    assert agent("x", on_unknown="fail")(work).on_unknown is OnUnknown.FAIL
+    assert agent("x")(work).on_unknown is None
+    with pytest.raises(ValueError, match="perhaps"):
+        agent("x", on_unknown="perhaps")(work)
 
 
 def test_the_text_of_a_message_is_its_text_parts() -> None:
@@ -123,17 +121,3 @@ def test_the_last_word_of_the_user() -> None:
     said = [{"role": "user", "content": "first"}, {"role": "user", "content": "last"}, {"role": "assistant"}]
     assert last_user_text({"messages": said}) == "last"
     assert last_user_text({"messages": said[2:]}) == ""
-
-
-def test_a_provider_is_sent_the_thread_and_then_the_question() -> None:
-    history = [
-        Said("user", [{"type": "text", "text": "hi"}]),
-        Said("assistant", [{"type": "text", "text": "half an ans"}], "incomplete"),
-        Said("assistant", [{"type": "error", "code": "x"}], "failed"),
-        Said("tool", [{"type": "text", "text": "no call of it is there"}]),
-    ]
-    assert _messages(history, [{"role": "user", "content": "and?"}]) == [
-        {"role": "user", "content": "hi"},
-        {"role": "assistant", "content": "half an ans"},
-        {"role": "user", "content": "and?"},
-    ]

@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from holdfast import metrics
 from holdfast.settings import GatewaySettings, ReaperSettings, RunnerSettings
-from holdfast_agent.settings import ModelSettings
+from holdfast_agent.settings import ModelSettings, SeamlessSettings, ToolSettings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding
 def variables() -> set[str]:
     """The environment variables that the settings read, each under its first name."""
     found = set()
-    for settings in (GatewaySettings, RunnerSettings, ReaperSettings, ModelSettings):
+    for settings in (GatewaySettings, RunnerSettings, ReaperSettings, ModelSettings, SeamlessSettings, ToolSettings):
         for name, field in settings.model_fields.items():
             alias = field.validation_alias
             if isinstance(alias, str):

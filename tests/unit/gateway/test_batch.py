@@ -22,6 +22,12 @@ def test_plain_messages_are_those_whose_ids_follow_each_other_and_change_nothing
     assert Batch.of(1, delta(1, 1)).before == EventId(1, 0)
 
 
+def test_the_last_event_of_a_message_is_known_by_its_type() -> None:
+    assert Batch.of(1, frame(EventId(1, 2), "run.waiting", {})).last_type == "run.waiting"
+    assert Batch.of(1, delta(1, 1) + frame(EventId(1, 2), "run.waiting", {})).last_type == "run.waiting"
+    assert Batch.of(1, frame(EventId(1, 2), "run.waiting", {}) + delta(1, 3)).last_type == "text.delta"
+
+
 @pytest.mark.parametrize(
     "payload",
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,31 +14,42 @@ from hypothesis import strategies as st
 
 from holdfast.errors import StoreUnavailable
 from holdfast.runs import EventId, Fold
-from holdfast.store import JournalStep, TailRow
+from holdfast.store import JournalStep, KeptText, TailRow, WaitRow
 from holdfast.wire.events import decode, frame, split
 from holdfast_gateway.batch import Batch
 from holdfast_gateway.continuity import Continuity
 from holdfast_gateway.picture import Picture
 
 RUN = UUID(int=1)
+SIDE_BY_SIDE_MAX = 3
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
 class History:
-    """A run that was: its log, and what the record held when each event had been appended."""
+    """A run that was: its log, and what the record held when each event had been appended.
+
+    Steps may run side by side. A text outside of steps goes with the step that finishes next, or with the suspend.
+    """
 
     frames: list[bytes] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    steps: list[JournalStep] = field(default_factory=list)
-    unfinished: set[str] = field(default_factory=set)
-    text: str = ""
-    pending: str = ""
+    kept: list[JournalStep | KeptText] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    pending: list[tuple[str | None, str]] = field(
+        default_factory=list
+    )  # what was shown and is not kept yet: (position, text)
+    rest: str = ""
     attempt: int = 0
     n: int = 0
     status: str = "queued"
     terminal_id: str | None = None
     _position: int = 0
+
+    @property
+    def text(self) -> str:
+        """What a viewer is to hold at the end."""
+        return "".join(each.shown_text for each in self.kept) + self.rest
 
     def emit(self, event_type: str, **data: Any) -> str:
         self.n += 1
@@ -48,70 +59,73 @@ class History:
         return str(event_id)
 
     def record(self) -> None:
-        row = TailRow(RUN, self.status, self.attempt, self.terminal_id, None, None, None, self.kept)
-        held = "".join(step.shown_text for step in self.steps)
-        ended = self.status in ("completed", "cancelled", "failed")
-        rest = self.text[len(held) :] if ended else ""
-        newest = EventId.parse(self.kept) if self.kept else None
-        picture = Picture(row, tuple(self.steps), newest, frozenset(self.unfinished), rest)
+        row = TailRow(RUN, self.status, self.attempt, self.terminal_id, None, None, None, self.keep_through)
+        newest = EventId.parse(self.keep_through) if self.keep_through else None
+        picture = Picture(row, tuple(self.kept), newest, frozenset(self.unfinished), self.rest)
         if len(self.pictures) < len(self.frames):
             self.pictures.append(picture)
         else:
             self.pictures[-1] = picture
 
     @property
-    def kept(self) -> str | None:
-        return self.steps[-1].last_event_id if self.steps else None
+    def keep_through(self) -> str | None:
+        return self.kept[-1].last_event_id if self.kept else None
 
     def claim(self) -> None:
         self.attempt, self.n, self.status = self.attempt + 1, 0, "running"
+        self.unfinished, self.pending = [], []
         if self.attempt == 1:
             self.emit("run.started", attempt=1)
         else:
-            self.text, self.pending = "".join(step.shown_text for step in self.steps), ""
-            self.emit("run.resumed", attempt=self.attempt, keep_through=self.kept)
+            self.emit("run.resumed", attempt=self.attempt, keep_through=self.keep_through)
 
-    def begin(self) -> None:
-        self.unfinished.add(str(self._position))
-        self.record()
-        self.emit("step.started", position=str(self._position))
-
-    def say(self, text: str) -> None:
-        self.text += text
-        self.pending += text
-        self.emit("text.delta", position=str(self._position), text=text)
-
-    def end(self) -> None:
+    def begin(self) -> str:
         position = str(self._position)
-        event_id = self.emit("step.completed", position=position, output=None)
-        self.unfinished.discard(position)
-        self.steps.append(
-            JournalStep(
-                position,
-                "model",
-                "chat",
-                b"",
-                "completed",
-                1,
-                self.attempt,
-                None,
-                None,
-                self.pending,
-                event_id,
-                NOW,
-                NOW,
-            )
-        )
-        self.pending = ""
         self._position += 1
+        self.unfinished.append(position)
+        self.record()
+        self.emit("step.started", position=position)
+        return position
+
+    def say(self, text: str, position: str | None) -> None:
+        self.pending.append((position, text))
+        self.emit("text.delta", position=position, text=text)
+
+    def _take(self, *positions: str | None) -> str:
+        taken = "".join(text for position, text in self.pending if position in positions)
+        self.pending = [each for each in self.pending if each[0] not in positions]
+        return taken
+
+    def end(self, position: str) -> None:
+        event_id = self.emit("step.completed", position=position, output=None)
+        self.unfinished.remove(position)
+        text = self._take(position, None)
+        status, where = "completed", (position, "model", "chat", b"")
+        step = JournalStep(*where, status, 1, self.attempt, None, None, text, event_id, NOW, NOW, finish_id=event_id)
+        self.kept.append(step)
+        self.record()
+
+    def suspend(self, questions: int) -> None:
+        for n in range(questions):
+            event_id = self.emit("run.waiting", kind="ask", question_id=str(n))
+        self.status = "waiting"
+        self.kept.append(KeptText(self.attempt, self._take(None), event_id, event_id, None))
         self.record()
 
     def die(self) -> None:
         self.status = "queued"
         self.record()
 
+    def interrupt(self) -> None:
+        self.status = "interrupted"
+        self.attempt, self.n = self.attempt + 1, 0
+        self.terminal_id = f"{self.attempt}-1"
+        self.emit("run.interrupted", reason="owner_lost", keep_through=self.keep_through)
+        self.status, self.terminal_id = "queued", None
+
     def finish(self, status: str = "completed") -> None:
         self.status = status
+        self.rest = "".join(text for _, text in self.pending)
         self.terminal_id = f"{self.attempt}-{self.n + 1}"
         self.emit(f"run.{status}")
 
@@ -119,8 +133,7 @@ class History:
         self.status = "cancelled"
         self.attempt, self.n = self.attempt + 1, 0
         self.terminal_id = f"{self.attempt}-1"
-        self.text = "".join(step.shown_text for step in self.steps)
-        self.emit("run.cancelled", keep_through=self.kept)
+        self.emit("run.cancelled", keep_through=self.keep_through)
 
 
 async def shown(
@@ -152,18 +165,17 @@ def a_history() -> History:
     history.emit("run.queued")
     history.claim()
     for words in (("a", "b"), ("c",)):
-        history.begin()
+        position = history.begin()
         for word in words:
-            history.say(word)
-        history.end()
-    history.begin()
-    history.say("d")
+            history.say(word, position)
+        history.end(position)
+    history.say("d", history.begin())
     return history
 
 
 async def test_an_unbroken_log_is_passed_on_as_it_is_and_the_record_is_not_asked() -> None:
     history = a_history()
-    history.end()
+    history.end("2")
     history.finish()
     sent, continuity = await shown(history.frames, never)
     assert sent == history.frames
@@ -210,19 +222,106 @@ async def test_a_record_that_is_away_loses_nothing() -> None:
             continue
     away = False
     await continuity.take(Batch.of(1, payload), out)
-    types = [decode(one).type for chunk in out for one in split(chunk)]
-    assert types == ["run.queued", "run.started", "step.started", "snapshot", "step.started", "text.delta"]
+    sent = [decode(one) for chunk in out for one in split(chunk)]
+    types = [event.type for event in sent]
+    assert types == [
+        *("run.queued", "run.started", "step.started", "snapshot"),
+        "step.completed",
+        "step.started",
+        "text.delta",
+    ]
+    assert sent[3].id == EventId(1, 7)  # one before the newest finished step's last, so that one can be held back
 
 
 async def test_an_interruption_passes_and_the_next_event_takes_its_place_as_the_last() -> None:
     history = a_history()
-    interrupted = frame(EventId(2, 1), "run.interrupted", {"reason": "owner_lost", "keep_through": history.kept})
+    interrupted = frame(
+        EventId(2, 1), "run.interrupted", {"reason": "owner_lost", "keep_through": history.keep_through}
+    )
     sent, continuity = await shown([*history.frames, interrupted], never)
     assert continuity.ending == "run.interrupted"
-    resumed = frame(EventId(3, 1), "run.resumed", {"keep_through": history.kept})
+    resumed = frame(EventId(3, 1), "run.resumed", {"keep_through": history.keep_through})
     sent, continuity = await shown([*history.frames, interrupted, resumed], never)
     assert continuity.ending is None
     assert folded(sent).text == "abc"
+
+
+def a_torn_wait() -> History:
+    """Text outside of steps was shown, some of it is lost, and then the run came to wait."""
+    history = History()
+    history.emit("run.queued")
+    history.claim()
+    for word in ("a", "b", "c"):
+        history.say(word, None)
+    return history
+
+
+async def test_a_question_is_held_back_from_a_torn_viewer_only_until_the_record_has_it() -> None:
+    history = a_torn_wait()
+    before_the_suspend = history.pictures[-1]
+    history.suspend(2)
+    waiting = history.frames[-2:]
+    held = [before_the_suspend, before_the_suspend, history.pictures[-1]]
+
+    async def take_picture() -> Picture:
+        return held.pop(0)
+
+    sent, continuity = await shown([*history.frames[:3], *history.frames[4:]], take_picture)  # "b" is lost
+    assert sent[-1] == waiting[0]
+    out: list[bytes] = []
+    await continuity.settle(out)
+    assert out[0] == waiting[1]
+    assert decode(out[1]).type == "snapshot"
+    assert folded([*sent, *out]).text == "abc"
+    await continuity.settle(out)
+    assert len(out) == 2
+    assert not held
+    history.claim()
+    history.finish()
+    await continuity.take(Batch.of(9, history.frames[-2]), out)
+    await continuity.take(Batch.of(10, history.frames[-1]), out)
+    assert folded([*sent, *out]).text == "abc"
+
+
+async def test_who_comes_late_to_a_torn_wait_is_sent_a_snapshot_that_says_what_is_asked() -> None:
+    history = a_torn_wait()
+    history.suspend(1)
+    wait = WaitRow(UUID(int=7), RUN, "0", "ask", {"text": "?"}, None, None, None, NOW, True, None, None)
+    picture = replace(history.pictures[-1], waits=[wait])
+
+    async def take_picture() -> Picture:
+        return picture
+
+    sent, _ = await shown([*history.frames[:3], *history.frames[4:]], take_picture)
+    snapshot = decode(sent[-1])
+    assert (snapshot.type, snapshot.id) == ("snapshot", EventId(1, 5))
+    assert snapshot.data["run"]["waiting"] == [
+        {"position": "0", "kind": "ask", "question_id": str(UUID(int=7)), "question": {"text": "?"}, "schema": None}
+    ]
+    assert folded(sent).text == "abc"
+
+
+async def test_what_was_kept_while_its_log_was_torn_is_shown_before_a_takeover_drops_the_rest() -> None:
+    history = History()
+    history.emit("run.queued")
+    history.claim()
+    first, second = history.begin(), history.begin()
+    history.say("a", first)
+    history.say("b", second)
+    history.end(second)
+    beside = history.pictures[-1]
+    history.end(first)
+    history.die()
+    history.claim()
+    pictures = [beside, history.pictures[-1]]  # the first step's checkpoint came after the second's
+
+    async def take_picture() -> Picture:
+        return pictures.pop(0)
+
+    sent, _ = await shown([*history.frames[:4], *history.frames[7:]], take_picture)
+    assert sent[-1] == history.frames[-1]
+    assert not pictures
+    assert sorted(folded(sent).text) == ["a", "b"]
 
 
 @st.composite
@@ -232,16 +331,21 @@ def histories(draw: st.DrawFn) -> History:
     history.emit("run.queued")
     for attempt in range(draw(st.integers(1, 3))):
         if attempt:
-            history.die()
-        history.unfinished.clear()
+            match draw(st.sampled_from(["die", "interrupt", "suspend"])):
+                case "die":
+                    history.die()
+                case "interrupt":
+                    history.interrupt()
+                case _:
+                    history.suspend(draw(st.integers(1, 2)))
         history.claim()
-        for _ in range(draw(st.integers(0, 3))):
-            history.begin()
-            for _ in range(draw(st.integers(0, 3))):
-                history.say(draw(st.sampled_from("abcdef")))
-            if not draw(st.booleans()):
-                break  # it died, or was ended, in the middle of a step
-            history.end()
+        for act in draw(st.lists(st.sampled_from(["begin", "say", "say", "say", "end"]), min_size=2, max_size=14)):
+            if act == "begin" and len(history.unfinished) < SIDE_BY_SIDE_MAX:
+                history.begin()
+            elif act == "say":
+                history.say(draw(st.sampled_from("abcdef")), draw(st.sampled_from([*history.unfinished, None])))
+            elif act == "end" and history.unfinished:
+                history.end(draw(st.sampled_from(history.unfinished)))
     if draw(st.booleans()):
         history.finish(draw(st.sampled_from(["completed", "cancelled", "failed"])))
     else:

@@ -5,6 +5,7 @@ It answers from within the process, as an httpx2 transport; :func:`listening` pu
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+from click.testing import CliRunner, Result
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -19,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from holdfast import http
 from holdfast.runs import EventId
 from holdfast.wire.events import KEEPALIVE, frame
+from holdfast_local.__main__ import main
 from holdfast_local.ports import free_ports
 
 RUN_ID = "0198c0de-0000-7000-8000-000000000001"
@@ -113,6 +116,18 @@ class StubGateway:
             body = await answer.aread()
             headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
             await Response(body, answer.status_code, headers)(scope, receive, send)
+
+
+class Shell:
+    """Runs ``holdfast`` in a thread beside the stub."""
+
+    def __init__(self, stub: StubGateway, url: str) -> None:
+        self.stub = stub
+        self.url = url
+
+    async def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
+        runner = CliRunner(env={"HOLDFAST_URL": self.url, "HOLDFAST_KEY": None, "NO_COLOR": "1"})
+        return await asyncio.to_thread(runner.invoke, main, list(arguments), input=stdin)
 
 
 @asynccontextmanager

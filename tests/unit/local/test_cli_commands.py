@@ -11,11 +11,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from holdfast_local.__main__ import SECTIONS, main
 from holdfast_local.ports import free_ports
-from tests.unit.local.stub_gateway import RUN_ID, Connection, Event, StubGateway, deltas, listening, problem, run_shown
+from tests.unit.local.stub_gateway import (
+    RUN_ID,
+    Connection,
+    Event,
+    Shell,
+    StubGateway,
+    deltas,
+    listening,
+    problem,
+    run_shown,
+)
 
 ANSWER: list[Event] = [
     ("1-1", "run.started", {"pod": "runner-1"}),
@@ -27,18 +37,6 @@ ANSWER: list[Event] = [
     ("2-5", "run.completed", {"output": {"text": "hello"}}),
 ]
 NOBODY = f"http://127.0.0.1:{free_ports(1)[0]}"
-
-
-class Shell:
-    """Runs ``holdfast`` in a thread beside the stub."""
-
-    def __init__(self, stub: StubGateway, url: str) -> None:
-        self.stub = stub
-        self.url = url
-
-    async def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
-        runner = CliRunner(env={"HOLDFAST_URL": self.url, "HOLDFAST_KEY": None, "NO_COLOR": "1"})
-        return await asyncio.to_thread(runner.invoke, main, list(arguments), input=stdin)
 
 
 @pytest.fixture
@@ -69,12 +67,24 @@ async def test_run_reads_standard_input_and_need_not_follow(holdfast: Shell) -> 
     assert json.loads((await holdfast("run", "x", "--detach", "--json")).stdout)["id"] == RUN_ID
 
 
+async def test_run_takes_the_whole_input_of_an_agent_that_takes_no_chat(holdfast: Shell) -> None:
+    holdfast.stub.answers["POST /v1/runs"] = run_shown(status="queued")
+    assert (await holdfast("run", "--agent", "quotes", "--detach", "--input", '{"city": "Bern"}')).exit_code == 0
+    assert holdfast.stub.requests[0][2]["input"] == {"city": "Bern"}
+    for wrong, told in ((("x", "--input", "{}"), "give either"), ((), "give either"), (("--input", "{"), "not JSON")):
+        refused = await holdfast("run", *wrong)
+        assert (refused.exit_code, told in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("ending", "code", "said"),
     [
         (("2-5", "run.failed", {"error": {"code": "model_unavailable", "message": "m"}}), 1, "failed: model_unavailable: m\n"),
         (("2-5", "run.cancelled", {}), 3, "cancelled\n"),
-        (("2-5", "run.interrupted", {"reason": "owner_lost"}), 4, "interrupted: owner_lost\n"),
+        (
+            ("2-5", "run.interrupted", {"reason": "owner_lost"}), 4,
+            f"interrupted: owner_lost\n— `holdfast resume {RUN_ID}` goes on from its last finished step —\n",
+        ),
     ],
 )  # fmt: skip
 async def test_the_exit_code_tells_how_the_run_ended(
@@ -110,6 +120,19 @@ async def test_tail_of_what_is_over_tells_how_it_ended(holdfast: Shell) -> None:
         (("keys", "create", "--tenant", "a b"), "1 to 64 letters"),
         (("shw", RUN_ID), "Did you mean 'show'?"),
         (("keys", "creat"), "Did you mean 'create'?"),
+        (("run", "x", "--deadline", "soon"), "'soon' is not a time such as 90, 15m, 2h or 1d"),
+        (("run", "x", "--deadline", "0"), "is not between 0.001 s and 365 d"),
+        (("run", "x", "--idle-timeout", "8d"), "is not between 1 s and 7 d"),
+        (("run", "x", "--max-crashes", "0"), "1<=x<=100"),
+        (("run", "x", "--on-unknown", "guess"), "'guess' is not one of"),
+        (("answer", RUN_ID, "yes", "--retry"), "give one answer, not --retry and ANSWER"),
+        (("answer", RUN_ID, "--deny", "no", "--arguments", "{}"), "give one answer, not --deny and --arguments"),
+        (("answer", RUN_ID, "--arguments", "[1]"), "a tool's arguments are a JSON object"),
+        (("answer", RUN_ID, "yes", "--question", "1"), "'1' is not a valid UUID"),
+        (("queue", "edit", "chat", RUN_ID), "give a TEXT, or --input JSON"),
+        (("queue", "edit", "chat", RUN_ID, "x", "--input", "{}"), "give a TEXT, or --input JSON"),
+        (("queue", "edit", "chat", RUN_ID, "--input", "{"), "it is not JSON"),
+        (("queue", "chat", "remove"), "unexpected extra argument"),
     ],
 )
 async def test_wrong_words_are_met_before_anything_is_asked(
@@ -122,7 +145,20 @@ async def test_wrong_words_are_met_before_anything_is_asked(
 
 
 @pytest.mark.parametrize(
-    "command", [("run", "x"), ("tail", RUN_ID), ("ps",), ("show", RUN_ID), ("pods",), ("cancel", RUN_ID)]
+    "command",
+    [
+        ("run", "x"),
+        ("tail", RUN_ID),
+        ("ps",),
+        ("show", RUN_ID),
+        ("pods",),
+        ("cancel", RUN_ID),
+        ("answer", RUN_ID, "x"),
+        ("resume", RUN_ID),
+        ("fork", RUN_ID),
+        ("queue", "chat"),
+        ("queue", "now", "chat", RUN_ID),
+    ],
 )
 async def test_no_gateway_is_one_line(holdfast: Shell, command: tuple[str, ...]) -> None:
     asked = await holdfast(*command, "--url", NOBODY)
@@ -278,7 +314,27 @@ def test_every_command_has_its_section() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "tail", "ps", "show", "cancel", "pods", "doctor", "keys", "keys create", "keys list", "keys revoke"],
+    [
+        "run",
+        "tail",
+        "ps",
+        "show",
+        "cancel",
+        "answer",
+        "resume",
+        "fork",
+        "queue",
+        "queue list",
+        "queue edit",
+        "queue remove",
+        "queue now",
+        "pods",
+        "doctor",
+        "keys",
+        "keys create",
+        "keys list",
+        "keys revoke",
+    ],
 )
 def test_every_option_is_explained(command: str) -> None:
     asked = CliRunner().invoke(main, [*command.split(), "--help"])

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from holdfast.runs import EventId, Fold
 from holdfast.wire.events import Event
-from holdfast_local.follow import Follower, Show
+from holdfast_local.follow import Follower, Show, open_steps
 from tests.unit.runs.scripted_run import ScriptedRun, scripted_runs
 
 REPLACED = "what follows replaces the text above"
@@ -132,6 +132,52 @@ def test_the_exit_code_and_the_last_words_say_how_it_ended(
     terminal = Terminal(Show.HELD).take(("1-1", event_type, data))
     assert terminal.end() == code
     assert terminal.verdicts == verdict
+    goes_on = ["`holdfast resume RUN` goes on from its last finished step"]
+    assert terminal.notes == (goes_on if event_type == "run.interrupted" else [])
+
+
+def _waiting(event_id: str, **data: Any) -> tuple[str, str, dict[str, Any]]:
+    return event_id, "run.waiting", {"position": "1", "question_id": "q-1", **data}
+
+
+def test_a_question_is_shown_with_the_command_that_answers_it_and_following_goes_on() -> None:
+    terminal = Terminal(Show.LIVE).take(
+        ("0-1", "run.queued", {"run_id": "the-run", "thread_id": "t", "position": 1}),
+        _started("1-2"),
+        _text("1-3", "let me ask"),
+        ("1-4", "step.completed", {"position": "0"}),
+        _waiting("1-5", kind="ask", question={"type": "question", "text": "Which\x1b[2J\none?"}, schema={}),
+    )
+    assert terminal.screen == (
+        "let me ask\n— waits for an answer: Which[2J one?; answer with `holdfast answer the-run ANSWER` —\n"
+    )
+    assert terminal.follower.outcome is None
+    terminal.take(_resumed("2-1", "1-4", "answered"), _text("2-2", ", thanks", "2"), ("2-3", "run.completed", {}))
+    assert terminal.end() == 0
+    assert terminal.screen.endswith("— it was answered; runner-2 goes on from here —\n, thanks\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (
+            {"kind": "ask", "question": {"type": "approval", "text": "May rm be called?", "tool": "rm", "arguments": {"a": 1}}},
+            'waits for an answer: May rm be called? rm {"a": 1}; answer with '
+            "`holdfast answer RUN --approve` or `--deny REASON` or `--arguments JSON`",
+        ),
+        (
+            {"kind": "unknown", "question": {"text": "Was mail sent?", "step": {"input": {"to": "a"}}}, "position": "3.1"},
+            'waits for an answer: Was mail sent? {"to": "a"}; answer with '
+            "`holdfast answer RUN --question q-1 --done JSON` or `--retry` or `--fail MESSAGE`",
+        ),
+        ({"kind": "ask", "question": {"type": "question", "text": "One?"}, "position": "2.0"},
+         "waits for an answer: One?; answer with `holdfast answer RUN --question q-1 ANSWER`"),
+        ({"kind": "sleep", "until": "2026-01-01T00:00:00Z"}, "waits for its timer, until 2026-01-01T00:00:00Z"),
+        ({"kind": "child", "child_run_id": "c-1"}, "waits for its child run c-1"),
+    ],
+)  # fmt: skip
+def test_what_a_run_waits_for_in_words(data: dict[str, Any], words: str) -> None:
+    assert Terminal(Show.HELD).take(_waiting("1-1", **data)).notes == [words]
 
 
 def test_an_end_that_keeps_nothing_says_so() -> None:
@@ -156,6 +202,35 @@ def test_an_agent_that_shows_no_text_is_known_by_its_output(show: Show, output: 
     terminal = Terminal(show).take(("1-1", "run.completed", {"output": output}))
     terminal.end()
     assert terminal.out == shown
+
+
+def test_steps_side_by_side_are_shown_when_they_finish_and_not_mixed() -> None:
+    terminal = Terminal(Show.LIVE).take(
+        _started("1-1", "0"), _text("1-2", "before "), ("1-3", "step.completed", {"position": "0"}),
+        _started("1-4", "1.0"), _started("1-5", "1.1"), _text("1-6", "slow ", "1.0"), _text("1-7", "fast ", "1.1"),
+    )  # fmt: skip
+    assert terminal.screen == "before "
+    terminal.take(("1-8", "step.completed", {"position": "1.1"}))
+    assert terminal.screen == "before fast slow "  # the one that is left streams on
+    terminal.take(_text("1-9", "on", "1.0"), ("1-10", "step.completed", {"position": "1.0"}))
+    assert terminal.screen == "before fast slow on"
+
+
+def test_text_that_another_step_overtakes_is_shown_again_behind_it() -> None:
+    terminal = Terminal(Show.LIVE).take(
+        _started("1-1", "0.0"), _text("1-2", "slow ", "0.0"), _started("1-3", "0.1"), _text("1-4", "fast ", "0.1"),
+        _text("1-5", "on", "0.0"), ("1-6", "step.completed", {"position": "0.1"}),
+    )  # fmt: skip
+    assert terminal.screen == f"slow \n— {REPLACED} —\nfast slow on"
+
+
+def test_what_was_held_back_is_shown_when_the_run_ends() -> None:
+    terminal = Terminal(Show.LIVE).take(
+        _started("1-1", "0.0"), _started("1-2", "0.1"), _text("1-3", "a", "0.0"), _text("1-4", "b", "0.1"),
+        ("1-5", "run.failed", {"error": {"code": "c", "message": "m"}}),
+    )  # fmt: skip
+    assert terminal.end() == 1
+    assert terminal.screen == "ab\n"
 
 
 def test_who_joined_late_is_not_given_the_whole_output_in_place_of_the_rest() -> None:
@@ -193,14 +268,16 @@ def test_a_snapshot_that_shows_the_same_text_is_not_noticed() -> None:
 
 @given(scripted_runs())
 def test_whatever_happens_the_answer_stands_once(run: ScriptedRun) -> None:
-    live, held, fold = Terminal(Show.LIVE), Terminal(Show.HELD), Fold()
+    live, held, fold, open_now = Terminal(Show.LIVE), Terminal(Show.HELD), Fold(), set[str]()
     for line in run.log:
         for terminal in (live, held):
             terminal.take((str(line.id), line.type, line.data))
-        fold.apply(line.id, line.type, line.data)
+        if fold.apply(line.id, line.type, line.data):
+            open_now = open_steps(open_now, Event(line.id, line.type, line.data))
         assert held.out == ""
         below = live.screen.rpartition(f"{REPLACED} —\n")[2]
         words = "".join(part for part in below.splitlines(keepends=True) if not part.startswith("— "))
-        assert words.replace("\n", "") == fold.text
+        words = words.replace("\n", "")
+        assert words == fold.text if len(open_now) < 2 or fold.ending else fold.text.startswith(words)
     held.end()
     assert held.out.removesuffix("\n") == run.text()

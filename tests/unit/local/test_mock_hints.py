@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast_local.mock_model.hints import CHUNKS_MAX, Failure, Plan, ToolRequest, read_hints
-from holdfast_local.mock_model.protocol import BadRequest, check_messages, has_tool_results, last_user_text
+from holdfast_local.mock_model.protocol import BadRequest, beginning, check_messages, last_user_text, turns_done
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from holdfast_local.mock_model.protocol import BadRequest, check_messages, has_t
         ("fail-after:3", Plan(fail_after=Failure(3, None))),
         ("many:4\nfail-after:3x1", Plan(chunks=4, interval_s=0.05, fail_after=Failure(3, 1))),
         ("hang", Plan(hang=True)),
+        ('talk tool:a({})', Plan(talk=True, tools=(ToolRequest("a", "{}"),))),
         ("many:999999", Plan(chunks=CHUNKS_MAX, interval_s=0.05)),
         ('tool:add({"a": 1, "b": [2]})', Plan(tools=(ToolRequest("add", '{"a": 1, "b": [2]}'),))),
         ('tool:a({}) tool:b({"x": ")"}) stamp', Plan(stamp=True, tools=(ToolRequest("a", "{}"), ToolRequest("b", '{"x": ")"}')))),
@@ -97,5 +98,38 @@ def test_the_last_user_message_counts_and_its_parts_are_joined() -> None:
 
 def test_tools_count_as_asked_only_since_the_last_user_message() -> None:
     done: list[dict[str, Any]] = [USER, ASKS, _result("c1"), _result("c2")]
-    assert has_tool_results(done)
-    assert not has_tool_results([*done, USER])
+    assert [turns_done([USER]), turns_done(done), turns_done([*done, *done[1:]]), turns_done([*done, USER])] == [
+        0,
+        1,
+        2,
+        0,
+    ]
+
+
+def test_tools_behind_a_then_are_asked_for_in_a_later_turn() -> None:
+    plan = read_hints('tool:a({}) tool:b({"x": " then "}) then tool:c({}) many:1 then')
+    assert [[tool.name for tool in plan.tools_of(turn)] for turn in range(3)] == [["a", "b"], ["c"], []]
+    assert read_hints("then and then").tools_of(0) == ()
+
+
+def test_only_a_trailing_message_of_the_assistant_is_a_beginning() -> None:
+    answer = {"role": "assistant", "content": "chunk-1 "}
+    assert beginning([USER, answer]) == "chunk-1 "
+    assert beginning([USER, answer, USER]) == beginning([USER, ASKS, _result("c1")]) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "rest"),
+    [
+        ("", ["chunk-1@7 ", "chunk-2@7 ", "chunk-3@7 "]),
+        ("chunk-1@4 ", ["chunk-2@7 ", "chunk-3@7 "]),
+        ("chunk-1@4 chunk-2@5 ", ["chunk-3@7 "]),
+        ("chunk-1@4 chu", ["nk-2@7 ", "chunk-3@7 "]),
+        ("chunk-1@4 chunk-2@4", ["chunk-2@7 ", "chunk-3@7 "]),
+        ("chunk-2@4 ", ["chunk-1@7 ", "chunk-2@7 ", "chunk-3@7 "]),
+        ("chunk-1 chunk-2 chunk-3 ", []),
+        ("something else", ["chunk-1@7 ", "chunk-2@7 ", "chunk-3@7 "]),
+    ],
+)
+def test_an_answer_goes_on_after_its_beginning(said: str, rest: list[str]) -> None:
+    assert list(Plan(chunks=3, stamp=True).pieces(7, said)) == rest

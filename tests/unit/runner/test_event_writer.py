@@ -364,7 +364,7 @@ async def test_a_snapshot_that_fits_into_no_message_costs_the_log_and_not_the_ru
     written.log.gate.set()
     say(writer, "dropped")
     assert await writer.flush() is None
-    assert written.ids() == ["2-1"]
+    await wait_until(lambda: written.ids() == ["2-1"], description="the append has landed")
     assert writer._pump_task is not None
     assert not writer._pump_task.done(), "it did not fail"
 

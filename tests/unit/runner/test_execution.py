@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -14,7 +14,7 @@ from holdfast.errors import LostOwnership
 from holdfast.runs import EventId, Lease, Owner
 from holdfast.settings import RunnerSettings
 from holdfast.store import Database
-from holdfast_agent import Agent, Run
+from holdfast_agent import Agent, OnUnknown, Run
 from holdfast_runner.execution import Execution, Links, Stop
 from holdfast_runner.work_threads import WorkThreads
 from tests.support.wait import wait_until
@@ -28,19 +28,25 @@ class World:
 
     log: FakeLog = field(default_factory=FakeLog)
     record: FakeRecord = field(default_factory=FakeRecord)
+    version: str = "1"
+    on_unknown: OnUnknown | None = None
 
     def begin(self, function: Callable[[Run], Awaitable[Any]]) -> tuple[Execution, asyncio.Task[Any]]:
         """An attempt, under way."""
         claimed = self.record.claim()
         settings = RunnerSettings(append_budget_s=0.5)
-        links = Links(cast(Database, None), self.log.client, WorkThreads(threads_max=1), settings)
+        links = Links(cast(Database, None), self.log.client, WorkThreads(threads_max=1), settings, no_child)
         lease = Lease(claimed.run.id, Owner("pod", uuid4()), claimed.run.attempt)
-        execution = Execution(links, claimed, lease, Agent("agent", function, "1"))
+        execution = Execution(links, claimed, lease, Agent("agent", function, self.version, on_unknown=self.on_unknown))
         return execution, asyncio.create_task(execution.run())
 
     def types(self) -> list[str]:
         """The types in the log."""
         return [event.type for event in self.log.events]
+
+
+async def no_child(run_id: UUID, pool: str) -> None:
+    """No agent here has children."""
 
 
 @pytest.fixture

@@ -71,11 +71,17 @@ class ScriptedRun:
             pass
 
     def text(self) -> str:
-        """What a viewer who has read all of the log must show: all that is recorded, in the order of its ids."""
-        said: dict[EventId, str] = {}
-        for part in [*(step.said for step in self.record.values()), *self.outside.values()]:
-            said |= part
-        return "".join(said[event_id] for event_id in sorted(said))
+        """What a viewer who has read all of the log must show: the text of each step where it was finished, and what was said
+        outside any step with the next one that was."""
+        said: list[str] = []
+        told: set[int] = set()
+        for position, step in sorted(self.record.items(), key=lambda item: item[1].last_event_id):
+            stage = int(position.split(".")[0])
+            for number in sorted(set(range(stage + 1)) - told):
+                said += self.outside.get(number, {}).values()
+                told.add(number)
+            said += step.said.values()
+        return "".join(said)
 
     def _emit(self, event_type: str, data: dict[str, Any]) -> EventId:
         if self._left == 0:

@@ -177,3 +177,54 @@ def test_a_duplicate_does_not_take_the_ending_back() -> None:
     viewer = fold(*FINISHED_STEP, ("1-5", "run.completed", {"output": None}))
     viewer.apply(EventId(1, 3), "text.delta", {"position": "0", "text": "again"})
     assert viewer.ending is not None
+
+
+def test_text_of_steps_side_by_side_counts_where_each_was_finished() -> None:
+    viewer = fold(
+        STARTED,
+        started("1-2", "0.0"), started("1-3", "0.1"),
+        text("1-4", "a1 ", "0.0"), text("1-5", "b1 ", "0.1"), text("1-6", "a2 ", "0.0"), text("1-7", "b2 ", "0.1"),
+        completed("1-8", "0.1"),
+    )  # fmt: skip
+    assert viewer.text == "b1 b2 a1 a2 "
+    viewer.apply(EventId(1, 9), "step.failed", {"position": "0.0", "error": {}, "will_retry": True})
+    assert viewer.text == "b1 b2 a1 a2 "
+    viewer.apply(EventId(1, 10), "text.delta", {"position": None, "text": "outside "})
+    viewer.apply(EventId(1, 11), "step.failed", {"position": "0.0", "error": {}, "will_retry": False})
+    assert viewer.text == "b1 b2 a1 a2 outside "
+
+
+def test_text_outside_any_step_goes_with_the_one_that_finishes_next() -> None:
+    viewer = fold(
+        STARTED,
+        started("1-2", "0.0"), started("1-3", "0.1"),
+        text("1-4", "slow ", "0.0"), text("1-5", "outside ", None), text("1-6", "fast ", "0.1"),
+        completed("1-7", "0.1"),
+    )  # fmt: skip
+    assert viewer.text == "outside fast slow "
+
+
+def test_a_takeover_keeps_what_a_suspended_attempt_had_shown_outside() -> None:
+    viewer = fold(
+        *FINISHED_STEP,
+        text("1-5", "outside ", None),
+        ("1-6", "run.waiting", {"position": "1", "kind": "ask"}),
+        resumed("2-1", "1-6"),
+        started("2-2", "1"), completed("2-3", "1"),
+        text("2-4", "after", None),
+    )  # fmt: skip
+    assert viewer.text == "one outside after"
+
+
+def test_a_snapshots_entry_without_a_position_holds_only_text() -> None:
+    steps = [
+        {"position": "0.1", "last_event_id": "1-4", "text": "second "},
+        {"position": None, "last_event_id": "1-6", "text": "outside "},
+        {"position": "0.0", "last_event_id": "1-8", "text": "first "},
+    ]
+    viewer = fold(("1-8", "snapshot", {"run": {}, "steps": steps, "partial_text": "open "}))
+    assert viewer.text == "second outside first open "
+    viewer.apply(EventId(1, 9), "step.completed", {"position": "1", "output": None})
+    assert viewer.text == "second outside first open "
+    viewer.apply(EventId(2, 1), "run.resumed", {"keep_through": "1-6"})
+    assert viewer.text == "second outside "

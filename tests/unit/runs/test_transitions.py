@@ -51,10 +51,12 @@ def states(draw: st.DrawFn, statuses: st.SearchStrategy[Status] = st.sampled_fro
     )
 
 
-def _rightly(run: RunState, command: Command, outcome: Outcome = Outcome.COMPLETED) -> RunState | Refusal:
+def _rightly(
+    run: RunState, command: Command, outcome: Outcome = Outcome.COMPLETED, *, over: bool = False
+) -> RunState | Refusal:
     """The command from the one who may give it."""
     owner = OWNERS[0] if command is Command.CLAIM else run.owner
-    return transition(run, command, owner=owner, attempt=run.attempt, outcome=outcome)
+    return transition(run, command, owner=owner, attempt=run.attempt, outcome=outcome, over=over)
 
 
 def _is_fenced(command: Command, status: Status) -> bool:
@@ -64,7 +66,9 @@ def _is_fenced(command: Command, status: Status) -> bool:
 @pytest.mark.parametrize(("command", "status"), CELLS)
 def test_a_cell_leads_exactly_where_the_table_says(command: Command, status: Status) -> None:
     after = set()
-    for cancel, policy, max_crashes, outcome in product((False, True), OnOwnerLost, (1, 2), Outcome):
+    for cancel, policy, max_crashes, outcome, over in product(
+        (False, True), OnOwnerLost, (1, 2), Outcome, (False, True)
+    ):
         run = _state(
             status,
             attempt=3,
@@ -73,7 +77,7 @@ def test_a_cell_leads_exactly_where_the_table_says(command: Command, status: Sta
             on_owner_lost=policy,
             max_crashes=max_crashes,
         )
-        result = _rightly(run, command, outcome)
+        result = _rightly(run, command, outcome, over=over)
         after |= {result.status} if isinstance(result, RunState) else set()
     assert after == set(TABLE.get((command, status), frozenset()))
 
@@ -121,10 +125,14 @@ def test_who_makes_an_event_without_owning_the_run_takes_an_attempt_for_it(
 
 @given(
     states(st.just(Status.RUNNING)),
-    st.sampled_from([Command.SUSPEND, Command.RELEASE, Command.FINISH, Command.RECLAIM]),
+    st.sampled_from([Command.SUSPEND, Command.RELEASE, Command.FINISH, Command.RECLAIM, Command.EXPIRE]),
+    st.sampled_from(Outcome),
+    st.booleans(),
 )
-def test_a_cancel_wins_over_whatever_leaves_running(run: RunState, command: Command) -> None:
-    after = _rightly(replace(run, cancel_requested=True), command)
+def test_a_cancel_wins_over_whatever_leaves_running(
+    run: RunState, command: Command, outcome: Outcome, over: bool
+) -> None:
+    after = _rightly(replace(run, cancel_requested=True), command, outcome, over=over)
     assert isinstance(after, RunState)
     assert after.status is Status.CANCELLED
 
@@ -132,6 +140,15 @@ def test_a_cancel_wins_over_whatever_leaves_running(run: RunState, command: Comm
 @given(states(st.just(Status.RUNNING)))
 def test_force_cancel_wants_a_cancel_first(run: RunState) -> None:
     assert _rightly(replace(run, cancel_requested=False), Command.FORCE_CANCEL) is Refusal.NOT_REQUESTED
+
+
+@given(states(st.just(Status.RUNNING)))
+def test_what_is_over_when_a_run_wants_to_wait_for_it_queues_the_run_and_counts_as_progress(run: RunState) -> None:
+    run = replace(run, cancel_requested=False)
+    waiting = _rightly(run, Command.SUSPEND)
+    assert isinstance(waiting, RunState)
+    assert (waiting.status, waiting.crashes) == (Status.WAITING, run.crashes)
+    assert _rightly(run, Command.SUSPEND, over=True) == _rightly(waiting, Command.WAKE)
 
 
 @given(st.integers(1, 8), st.lists(st.booleans(), max_size=40))

@@ -26,7 +26,7 @@ _IS_SQL = re.compile(
     r"\b(SELECT\b.+(\bFROM\b|\(|\$\d)|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|(CREATE|ALTER|DROP)\s+[A-Z]+\s|SET\s+\w+\s*(=|TO)|LISTEN\s+\w|TRUNCATE\s)",
     re.DOTALL,
 )
-_OWNERS = ["run_finish", "run_release", "run_progress", "step_intent", "step_checkpoint"]
+_OWNERS = ["run_finish", "run_release", "run_suspend", "run_progress", "step_intent", "step_checkpoint", "wait_open"]
 _FENCE = "id = $1 AND run_owner_pod = $2 AND run_owner_boot = $3 AND attempt = $4 AND status = 'running'"
 
 
@@ -78,7 +78,7 @@ def test_what_an_owner_writes_is_fenced(name: str) -> None:
 
 def test_whatever_updates_a_run_looks_at_its_status() -> None:
     updates = [name for name in _NAMES if re.search(r"UPDATE runs\b", sql(name))]
-    assert set(_OWNERS) - {"step_intent"} <= set(updates)
+    assert set(_OWNERS) - {"step_intent", "wait_open"} <= set(updates)
     assert [name for name in updates if not re.search(r"\bstatus (=|IN) ", sql(name))] == []
 
 

@@ -1,7 +1,8 @@
 """The folding rule of a stream: what a viewer shows after reading events in order.
 
 Clients and tests use this one rule (``wire.md``): an id not above the last one seen is a duplicate, ``run.resumed``
-truncates, ``step.started`` of a known position begins that position anew, ``snapshot`` replaces.
+truncates, ``step.started`` of a known position begins that position anew, ``snapshot`` replaces. The record holds the answer by
+the same rule as :attr:`Fold.text`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ ENDING_TYPES = TERMINAL_TYPES | {"run.interrupted"}
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One event that a viewer still shows. ``position`` is None for what was emitted outside any step."""
+    """One event that a viewer still shows. ``position`` is None for what was emitted outside any step.
+
+    ``settled`` marks the text of a snapshot's steps: its place in the answer is the snapshot's.
+    """
 
     id: EventId
     type: str
     position: str | None
     data: Mapping[str, Any]
+    settled: bool = False
 
 
 @dataclass(slots=True)
@@ -55,15 +60,30 @@ class Fold:
 
     @property
     def text(self) -> str:
-        """The answer as it stands: every text delta still shown, in order."""
-        return "".join(str(item.data["text"]) for item in self.items if item.type == "text.delta")
+        """The answer as it stands.
+
+        The text of a step counts where the step finished, so that steps side by side are not mixed; text outside any step
+        goes with the step that finishes next; what belongs to no finished step comes last, in order.
+        """
+        settled: list[str] = []
+        pending: list[tuple[str | None, str]] = []
+        for item in self.items:
+            if item.type == "text.delta":
+                if item.settled:
+                    settled.append(str(item.data["text"]))
+                else:
+                    pending.append((item.position, str(item.data["text"])))
+            elif item.position is not None and _finishes(item):
+                settled.extend(said for at, said in pending if at in (None, item.position))
+                pending = [(at, said) for at, said in pending if at not in (None, item.position)]
+        return "".join([*settled, *(said for _, said in pending)])
 
     def _show(self, shown: Shown) -> None:
         if shown.position is not None:
             if shown.type == "step.started":
                 self.items = [item for item in self.items if item.position != shown.position]
                 self._finished.pop(shown.position, None)
-            elif shown.type == "step.completed" or (shown.type == "step.failed" and not shown.data.get("will_retry")):
+            elif _finishes(shown):
                 self._finished[shown.position] = shown.id
         self.items.append(shown)
 
@@ -90,8 +110,17 @@ class Fold:
         steps: Sequence[Mapping[str, Any]] = data.get("steps", ())
         for step in steps:
             at = EventId.parse(step["last_event_id"]) if step.get("last_event_id") else event_id
-            self._finished[step["position"]] = at
+            if step["position"] is not None:  # an entry without one only holds text that was shown outside any step
+                self._finished[step["position"]] = at
             if step.get("text"):
-                self.items.append(Shown(at, "text.delta", step["position"], {"text": step["text"]}))
-        if data.get("partial_text"):
-            self.items.append(Shown(event_id, "text.delta", None, {"text": data["partial_text"]}))
+                self.items.append(Shown(at, "text.delta", step["position"], {"text": step["text"]}, settled=True))
+        partial: Sequence[Mapping[str, Any]] = data.get("partial") or (
+            {"position": None, "text": data.get("partial_text")},
+        )
+        for part in partial:
+            if part["text"]:
+                self.items.append(Shown(event_id, "text.delta", part["position"], {"text": part["text"]}))
+
+
+def _finishes(shown: Shown) -> bool:
+    return shown.type == "step.completed" or (shown.type == "step.failed" and not shown.data.get("will_retry"))

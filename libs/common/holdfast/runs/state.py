@@ -46,11 +46,12 @@ class Command(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How an owner says that its run ended."""
+    """How an owner says that its run ended; interrupted is no end: its code changed under it, and it may be resumed."""
 
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
 
 
 class OnOwnerLost(StrEnum):
@@ -73,10 +74,10 @@ _S = Status
 TABLE: Mapping[tuple[Command, Status], frozenset[Status]] = {
     (Command.CLAIM, _S.QUEUED): frozenset({_S.RUNNING}),
     (Command.CHECKPOINT, _S.RUNNING): frozenset({_S.RUNNING}),
-    (Command.SUSPEND, _S.RUNNING): frozenset({_S.WAITING, _S.CANCELLED}),
+    (Command.SUSPEND, _S.RUNNING): frozenset({_S.WAITING, _S.QUEUED, _S.CANCELLED}),
     (Command.WAKE, _S.WAITING): frozenset({_S.QUEUED, _S.CANCELLED}),
     (Command.RELEASE, _S.RUNNING): frozenset({_S.QUEUED, _S.CANCELLED}),
-    (Command.FINISH, _S.RUNNING): frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED}),
+    (Command.FINISH, _S.RUNNING): frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.INTERRUPTED}),
     (Command.RECLAIM, _S.RUNNING): frozenset({_S.QUEUED, _S.INTERRUPTED, _S.FAILED, _S.CANCELLED}),
     (Command.CANCEL, _S.QUEUED): frozenset({_S.CANCELLED}),
     (Command.CANCEL, _S.WAITING): frozenset({_S.CANCELLED}),
@@ -87,7 +88,7 @@ TABLE: Mapping[tuple[Command, Status], frozenset[Status]] = {
     (Command.ABANDON, _S.INTERRUPTED): frozenset({_S.FAILED}),
     (Command.EXPIRE, _S.QUEUED): frozenset({_S.FAILED}),
     (Command.EXPIRE, _S.WAITING): frozenset({_S.FAILED}),
-    (Command.EXPIRE, _S.RUNNING): frozenset({_S.FAILED}),
+    (Command.EXPIRE, _S.RUNNING): frozenset({_S.FAILED, _S.CANCELLED}),
 }
 """(command, from) -> the statuses that may follow. ``docs/run_life.md`` draws it; a test compares the two."""
 
@@ -150,6 +151,7 @@ def transition(
     owner: Owner | None = None,
     attempt: int | None = None,
     outcome: Outcome | None = None,
+    over: bool = False,
 ) -> RunState | Refusal:
     """Apply a command.
 
@@ -159,6 +161,7 @@ def transition(
         owner: who claims; for a fenced command the owner that the writer believes in.
         attempt: for a fenced command, the attempt that the writer believes in.
         outcome: for ``FINISH``, what the owner says.
+        over: for ``SUSPEND``, what the run would wait for is over already: the answer came, the time has passed.
 
     Returns:
         The run after the command, or why it was refused. A refused command changes nothing.
@@ -172,10 +175,10 @@ def transition(
         return Refusal.LOST
     if command is Command.FORCE_CANCEL and not run.cancel_requested:
         return Refusal.NOT_REQUESTED
-    return _apply(run, command, owner, outcome)
+    return _apply(run, command, owner, outcome, over)
 
 
-def _apply(run: RunState, command: Command, owner: Owner | None, outcome: Outcome | None) -> RunState:
+def _apply(run: RunState, command: Command, owner: Owner | None, outcome: Outcome | None, over: bool) -> RunState:
     match command:
         case Command.CLAIM:
             assert owner is not None
@@ -183,7 +186,8 @@ def _apply(run: RunState, command: Command, owner: Owner | None, outcome: Outcom
         case Command.CHECKPOINT:
             return replace(run, crashes=0)
         case Command.SUSPEND:
-            return _leave(run, Status.WAITING)
+            left = _leave(run, Status.QUEUED if over else Status.WAITING)
+            return replace(left, crashes=0) if left.status is Status.QUEUED else left
         case Command.RELEASE:
             return _leave(run, Status.QUEUED)
         case Command.FINISH:
@@ -195,12 +199,16 @@ def _apply(run: RunState, command: Command, owner: Owner | None, outcome: Outcom
             return replace(run, cancel_requested=True)
         case Command.WAKE:
             return (
-                _ended_by_other(run, Status.CANCELLED) if run.cancel_requested else replace(run, status=Status.QUEUED)
+                _ended_by_other(run, Status.CANCELLED)
+                if run.cancel_requested
+                else replace(run, status=Status.QUEUED, crashes=0)
             )
         case Command.RESUME:
-            return replace(run, status=Status.QUEUED)
+            return replace(run, status=Status.QUEUED, crashes=0)
         case Command.CANCEL | Command.FORCE_CANCEL:
             return replace(_ended_by_other(run, Status.CANCELLED), cancel_requested=True)
+        case Command.EXPIRE if run.cancel_requested and run.status is Status.RUNNING:
+            return _ended_by_other(run, Status.CANCELLED)
         case Command.ABANDON | Command.EXPIRE:
             return _ended_by_other(run, Status.FAILED)
 

@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from holdfast.errors import NotFound, Refused
-from holdfast.runs import OnBusy
+from holdfast.runs import OnBusy, OnOwnerLost
+from holdfast.store import answering, forking, queueing
 from holdfast.store.database import Connection, Database, Row
 from holdfast.store.queries import sql
 from holdfast.store.rows import (
@@ -17,12 +18,23 @@ from holdfast.store.rows import (
     AttemptRow,
     Ended,
     JournalStep,
+    KeptText,
     KeyRow,
     MessageRow,
     RunRow,
     TailRow,
     ThreadRow,
     row_as,
+)
+
+# What a tenant does with a run that rests, and with a thread's queue; each in a module of its own.
+waits, wait, answer, resume = answering.waits, answering.wait, answering.answer, answering.resume
+fork = forking.fork
+queue, queue_edit, queue_remove, queue_first = (
+    queueing.queue,
+    queueing.queue_edit,
+    queueing.queue_remove,
+    queueing.queue_first,
 )
 
 
@@ -42,6 +54,10 @@ class Submit:
     max_crashes: int = 5
     idempotency_key: str | None = None
     fingerprint: bytes = b""
+    on_owner_lost: OnOwnerLost = OnOwnerLost.RESUME
+    on_unknown: str | None = None
+    idle_timeout_s: int = 600
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,10 @@ async def _submit(connection: Connection[Row], request: Submit) -> Submitted:
         request.run_id,
         request.max_crashes,
         replaced is not None,
+        str(request.on_owner_lost),
+        request.on_unknown,
+        request.idle_timeout_s,
+        request.deadline_s,
     )
     assert row is not None
     position = 1 if replaced is not None else row["position"] + 1
@@ -123,7 +143,7 @@ async def _meet_busy(connection: Connection[Row], request: Submit) -> Ended | No
         return None
     for row in active:
         if row["status"] in ("running", "waiting") and row["cancel_requested_at"] is None:
-            ended = await connection.fetchrow(sql("run_cancel"), request.tenant_id, row["id"])
+            ended = await connection.fetchrow(sql("run_cancel"), request.tenant_id, row["id"], None)
             return row_as(Ended, ended) if ended is not None else None
     return None
 
@@ -175,6 +195,11 @@ async def steps_page(db: Database, run_id: UUID, *, after: str, limit: int) -> l
 async def attempts(db: Database, run_id: UUID) -> list[AttemptRow]:
     """A run's attempts, in order."""
     return [row_as(AttemptRow, row) for row in await db.fetch("attempt_list", run_id)]
+
+
+async def kept(db: Database, run_id: UUID) -> list[KeptText]:
+    """What a run's suspended attempts had shown outside of steps, in order."""
+    return [row_as(KeptText, row) for row in await db.fetch("attempt_list_kept", run_id)]
 
 
 async def tails(db: Database, run_ids: Sequence[UUID]) -> dict[UUID, TailRow]:

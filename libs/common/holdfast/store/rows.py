@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol, TypeVar, cast
 from uuid import UUID
+
+from holdfast.runs import Owner
 
 T = TypeVar("T")
 
@@ -20,7 +22,7 @@ class Columns(Protocol):
 
 @cache
 def _names(cls: Hashable) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cast(Any, cls)))
+    return tuple(each.name for each in fields(cast(Any, cls)))
 
 
 def row_as(cls: type[T], row: Columns) -> T:
@@ -55,6 +57,13 @@ class RunRow:
     cancel_requested_at: datetime | None
     finished_at: datetime | None
     terminal_event_id: str | None
+    deadline_at: datetime | None = None
+    idle_timeout_s: int = 600
+    on_unknown: str | None = None
+    parent_run_id: UUID | None = None
+    parent_position: str | None = None
+    forked_from: UUID | None = None
+    history_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ class Abandoned:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run that was just claimed. ``from_pod`` and ``from_why`` tell of the attempt before, None for the first."""
+    """A run that was just claimed. ``from_pod`` tells of the attempt before, ``from_why`` how the run came back to the queue
+    (released, owner_lost, answered, woken, resumed); None for the first."""
 
     run: RunRow
     from_pod: str | None
@@ -79,13 +89,15 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What an owner's last write made of its run, and the thread's next run that wants a request."""
+    """What an owner's last write made of its run, and the run that wants a request now: the thread's next one, or itself when
+    it is queued again."""
 
     status: str
     output: Any
     error: Mapping[str, str] | None
     next_id: UUID | None
     next_pool: str | None
+    parent_run_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class Ended:
     keep_through: str | None
     next_id: UUID | None
     next_pool: str | None
+    parent_run_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,15 @@ class TailRow:
 
 @dataclass(frozen=True, slots=True)
 class JournalStep:
-    """One step of a run's journal."""
+    """One step of a run's journal.
+
+    Attributes:
+        status: ``started``; ``retry`` (its outcome was unknown, and a person said: run it again); ``completed``; ``failed``.
+        errors: of each try that failed: ``{try, code, message, at}``, in order.
+        recorded, emits: the runner's own, kept for replays.
+        finish_id: of its ``step.completed`` or ``step.failed``, also when the log lost that; ``last_event_id`` is then None.
+        told: False when it was finished while nobody owned the run: the next owner tells viewers.
+    """
 
     position: str
     kind: str
@@ -134,6 +155,91 @@ class JournalStep:
     last_event_id: str | None
     started_at: datetime
     finished_at: datetime | None
+    call_id: str | None = None
+    input: Any = None
+    code_version: str = ""
+    timeout_s: float | None = None
+    errors: list[Mapping[str, Any]] = field(default_factory=list)
+    recorded: list[Any] = field(default_factory=list)
+    emits: Any = None
+    finish_id: str | None = None
+    told: bool = True
+
+    @property
+    def finished(self) -> bool:
+        """Its result is known and final."""
+        return self.status in ("completed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptText:
+    """What an attempt that suspended had shown outside of steps since the last finished one: viewers keep it."""
+
+    attempt: int
+    shown_text: str
+    finish_id: str | None
+    last_event_id: str | None
+    emits: Any
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRow:
+    """What a run waits for: ``kind`` is ask, sleep, child or unknown (a step whose outcome a person is asked for).
+
+    ``id`` is the question's id. It can be answered once ``suspended``; ``done_at`` says that it has its answer.
+    """
+
+    id: UUID
+    run_id: UUID
+    position: str
+    kind: str
+    question: Any
+    schema: Any
+    wake_at: datetime | None
+    child_run_id: UUID | None
+    opened_at: datetime
+    suspended: bool
+    done_at: datetime | None
+    answer: Any
+    recorded: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """All that a replay needs: steps in order, kept texts in order of attempts, waits (done ones too) in the order of opening."""
+
+    steps: list[JournalStep]
+    kept: list[KeptText]
+    waits: list[WaitRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """A run that went back to the queue because its time has come or its child has ended."""
+
+    id: UUID
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A run whose question has its answer now; ``status`` is ``queued`` when it wants a request."""
+
+    id: UUID
+    status: str
+    pool: str
+    attempt: int
+    parent_run_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """A run to be expired; ``why`` is ``deadline`` or ``stalled``. ``owner`` is None unless it is running."""
+
+    run_id: UUID
+    attempt: int
+    owner: Owner | None
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""What those who do not own a run write of it: a reaper's reclaim and forced cancel, a client's cancel.
+"""What those who do not own a run write of it: a reaper's reclaim, expiry and forced cancel, a client's cancel, a wake.
 
-Each names the owner and the attempt that it saw. A transition that makes an event takes an attempt of its own, in the same
-statement, so that each attempt has one writer; the caller then tells the event ``<attempt>-1``.
+Each but the wake names the owner and the attempt that it saw. A transition that makes an event takes an attempt of its own, in
+the same statement, so that each attempt has one writer; the caller then tells the event ``<attempt>-1``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from holdfast.runs import Owner
 from holdfast.store.database import Database
-from holdfast.store.rows import Ended, row_as
+from holdfast.store.rows import Ended, Expiring, Woken, row_as
 
 
 async def owners(db: Database) -> frozenset[tuple[str, UUID]]:
@@ -29,7 +29,7 @@ async def reclaim(db: Database, owner: Owner, seen: Sequence[tuple[UUID, int]]) 
 
 async def cancel(db: Database, tenant_id: str, run_id: UUID) -> Ended | None:
     """Cancel an active run: a running one is only marked (status stays ``running``). None: no such run, or it has ended."""
-    row = await db.fetchrow("run_cancel", tenant_id, run_id)
+    row = await db.fetchrow("run_cancel", tenant_id, run_id, None)
     return row_as(Ended, row) if row is not None else None
 
 
@@ -43,6 +43,58 @@ async def force_cancel(db: Database, run_id: UUID, attempt: int, owner: Owner, *
     """End a run whose owner does not heed its cancel. None: the owner or the attempt is another by now."""
     row = await db.fetchrow("run_force_cancel", run_id, owner.pod, owner.boot, attempt, grace_s)
     return row_as(Ended, row) if row is not None else None
+
+
+async def wake(db: Database, *, run_ids: Sequence[UUID] | None, limit: int) -> list[Woken]:
+    """Queue waiting runs whose time has come or whose child has ended. At most one caller gets each.
+
+    Args:
+        db: the record.
+        run_ids: these; a caller who has just ended a child names its parent, and waits for a suspend of it that is on its way.
+            None: any, passing over those that somebody else has at hand.
+        limit: at most so many.
+    """
+    if run_ids is None:
+        rows = await db.fetch("run_wake_due", limit)
+    else:
+        rows = await db.fetch("run_wake", list(run_ids), limit)
+    return [row_as(Woken, row) for row in rows]
+
+
+async def due_in(db: Database) -> float | None:
+    """Seconds until the next waiting run's time comes (0: it has come); None: none has a time."""
+    row = await db.fetchrow("wait_due_in")
+    return float(row["seconds"]) if row is not None and row["seconds"] is not None else None
+
+
+async def expiring(db: Database, *, limit: int) -> list[Expiring]:
+    """Runs whose deadline has passed, and running ones that have not moved for too long."""
+    return [
+        Expiring(
+            row["id"],
+            row["attempt"],
+            Owner(row["pod"], row["boot"]) if row["pod"] is not None else None,
+            row["why"],
+        )
+        for row in await db.fetch("run_list_expiring", limit)
+    ]
+
+
+async def expire(db: Database, run_id: UUID, attempt: int, owner: Owner | None, why: str) -> Ended | None:
+    """End a run as ``why`` (``deadline`` or ``stalled``) says. None: it has moved on, or ``why`` does not hold any more."""
+    pod, boot = (owner.pod, owner.boot) if owner is not None else (None, None)
+    row = await db.fetchrow("run_expire", run_id, attempt, pod, boot, why)
+    return row_as(Ended, row) if row is not None else None
+
+
+async def orphans(db: Database, *, limit: int) -> list[tuple[str, UUID]]:
+    """Active child runs whose parent has ended, and whose cancel was not asked for yet: (tenant, run)."""
+    return [(row["tenant_id"], row["id"]) for row in await db.fetch("run_list_orphans", limit)]
+
+
+async def children(db: Database, run_id: UUID) -> list[tuple[str, UUID]]:
+    """The active child runs of one run, those whose cancel was asked for left out: (tenant, run)."""
+    return [(row["tenant_id"], row["id"]) for row in await db.fetch("run_list_children", run_id)]
 
 
 async def claimable(db: Database, *, after: UUID, older_than_s: float, limit: int) -> list[tuple[UUID, str]]:

@@ -9,6 +9,7 @@ import click
 
 from holdfast_local.calling import call, gateway_options, json_option, note, print_json
 from holdfast_local.listing import age, between, table
+from holdfast_local.questions import summary
 
 if TYPE_CHECKING:
     from holdfast_local.api import Gateway
@@ -45,7 +46,10 @@ def command(
     url: str | None,
     key: str | None,
 ) -> None:
-    """List runs, newest first: by default those that are active, and the last few that have ended."""
+    """List runs, newest first: by default those that are active, and the last few that have ended.
+
+    A run that waits says for what: ask (see `holdfast answer`), unknown (the same), sleep or child.
+    """
 
     async def work(gateway: Gateway) -> list[dict[str, Any]]:
         if of_any or statuses:
@@ -68,7 +72,8 @@ def command(
 
 def _row(run: Mapping[str, Any]) -> tuple[object, ...]:
     error = run.get("error")
-    status = f"{run['status']} ({error['code']})" if error else run["status"]
+    why = error["code"] if error else summary(run.get("waiting") or ())
+    status = f"{run['status']} ({why})" if why else run["status"]
     return (
         run["id"],
         status,

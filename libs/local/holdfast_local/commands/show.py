@@ -11,6 +11,7 @@ import click
 
 from holdfast_local.calling import call, gateway_options, json_option, print_json, run_argument
 from holdfast_local.listing import age, between, printable, table
+from holdfast_local.questions import asked, is_question, ways_to_answer
 
 if TYPE_CHECKING:
     from holdfast_local.api import Gateway
@@ -24,7 +25,9 @@ _CLIP_LENGTH = 400
 @json_option
 @gateway_options
 def command(run_id: UUID, as_json: bool, url: str | None, key: str | None) -> None:
-    """Show RUN: what was asked, how it stands, every attempt with why it ended, and the steps of its journal.
+    """Show RUN: what was asked, how it stands and what it waits for, every attempt with why it ended, and its journal.
+
+    A step is "unknown" when nobody knows whether it was done: its runner was lost between its beginning and its result.
 
     Long values are clipped; --json prints {"run", "attempts", "steps"} whole.
     """
@@ -41,7 +44,8 @@ def command(run_id: UUID, as_json: bool, url: str | None, key: str | None) -> No
     if as_json:
         print_json(found)
         return
-    for line in [*_about(found["run"]), *_attempts(found["attempts"]), *_steps(found["steps"])]:
+    run, steps = found["run"], found["steps"]
+    for line in [*_about(run), *_waits(run), *_attempts(found["attempts"]), *_steps(steps), *_failed_tries(steps)]:
         click.echo(line)
 
 
@@ -52,6 +56,8 @@ def _about(run: Mapping[str, Any]) -> Iterator[str]:
         "run": run["id"],
         "thread": run["thread_id"],
         "agent": run["agent"],
+        "parent": run.get("parent_run_id"),
+        "fork of": run.get("forked_from"),
         "status": f"{run['status']}, owned by {owner}" if owner else run["status"],
         "attempt": f"{run['attempt']} (crashes since its last step: {run['crashes']})"
         if run.get("crashes")
@@ -60,6 +66,7 @@ def _about(run: Mapping[str, Any]) -> Iterator[str]:
         "claimed": _when(run.get("claimed_at")),
         "progress": _when(run.get("last_progress_at")),
         "cancelled": _when(run.get("cancel_requested_at")),
+        "deadline": run.get("deadline_at"),
         "finished": _when(run.get("finished_at")),
         "input": _clipped(run.get("input")),
         "output": _clipped(run.get("output")),
@@ -69,6 +76,18 @@ def _about(run: Mapping[str, Any]) -> Iterator[str]:
     for name, value in facts.items():
         if value is not None:
             yield f"{name.ljust(width)}  {printable(str(value))}"
+    if run["status"] == "interrupted":
+        yield from ["", f"`holdfast resume {run['id']}` lets it go on from its last finished step"]
+
+
+def _waits(run: Mapping[str, Any]) -> Iterator[str]:
+    waits = run.get("waiting") or ()
+    titles = ("STEP", "KIND", "SINCE", "FOR")
+    rows = [(each["position"], each["kind"], age(each.get("since")), asked(each)) for each in waits]
+    yield from ["", "waiting:", *table(titles, rows, indent="  ")] if rows else []
+    questions = [each for each in waits if is_question(each)]
+    for each in questions:
+        yield from (f"  {way}" for way in ways_to_answer(str(run["id"]), each, alone=len(questions) == 1))
 
 
 def _attempts(attempts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -94,7 +113,7 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             each["position"],
             each["kind"],
             each["name"],
-            f"failed ({each['error']['code']})" if each.get("error") else each["status"],
+            _status_of(each),
             each["tries"],
             each["attempt"],
             age(each["started_at"]),
@@ -103,6 +122,24 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for each in steps
     ]
     yield from ["", "journal:", *table(titles, rows, indent="  ")] if rows else ["", "journal: no steps"]
+
+
+def _status_of(step: Mapping[str, Any]) -> str:
+    if step.get("unknown"):
+        return "unknown"
+    if step.get("error"):
+        return f"failed ({step['error']['code']})"
+    return "to be run again" if step["status"] == "retry" else str(step["status"])
+
+
+def _failed_tries(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    titles = ("STEP", "TRY", "CODE", "MESSAGE", "AT")
+    rows = [
+        (step["position"], each.get("try"), each.get("code"), each.get("message"), age(each.get("at")))
+        for step in steps
+        for each in step.get("errors") or ()
+    ]
+    yield from ["", "failed tries:", *table(titles, rows, indent="  ")] if rows else []
 
 
 def _when(timestamp: str | None) -> str | None:

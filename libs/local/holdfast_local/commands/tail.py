@@ -27,6 +27,8 @@ def _event_id(_: click.Context, __: click.Parameter, value: str | None) -> str |
 def command(run_id: UUID, after: str | None, as_json: bool, url: str | None, key: str | None) -> None:
     """Follow RUN to its end, from its first event on, as `holdfast run` does; of an ended run, show what it said.
 
+    When the run asks something, the question is shown with the command that answers it, and this one goes on following.
+
     With --json each line is {"id", "type", "data"}. Ctrl-C stops following; the run goes on.
 
     \b

@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 from starlette.applications import Starlette
@@ -21,11 +21,12 @@ from holdfast_local.mock_model.protocol import (
     Answer,
     BadRequest,
     Json,
+    beginning,
     check_messages,
     count_input_tokens,
     error,
-    has_tool_results,
     last_user_text,
+    turns_done,
     usage,
 )
 
@@ -94,14 +95,14 @@ class MockModel:
         plan = replace(
             plan,
             fail_after=plan.fail_after if cuts else None,
-            tools=() if has_tool_results(messages) else plan.tools,
+            tools=plan.tools_of(turns_done(messages)),
         )
         answer = Answer(call, time.time_ns() // 1_000_000, str(body.get("model") or MODELS[0]))
         tokens = usage(count_input_tokens(messages), len(plan.tools) or plan.chunks)
         if not body.get("stream"):
-            return await self._whole(answer, plan, tokens)
+            return await self._whole(answer, plan, tokens, beginning(messages))
         wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-        frames = self._frames(answer, plan, tokens if wants_usage else None)
+        frames = self._frames(answer, plan, tokens if wants_usage else None, beginning(messages))
         return StreamingResponse(frames, media_type="text/event-stream", headers={"cache-control": "no-cache"})
 
     async def _pause(self, seconds: float) -> None:
@@ -123,24 +124,25 @@ class MockModel:
             for task in tasks:
                 task.cancel()
 
-    async def _whole(self, answer: Answer, plan: Plan, tokens: Json) -> Response:
+    async def _whole(self, answer: Answer, plan: Plan, tokens: Json, said: str) -> Response:
         """The answer at once, after the time that streaming it would take."""
+        text = "".join(plan.pieces(answer.call, said))
         if plan.tools:
-            message: Json = {"role": "assistant", "content": None, "tool_calls": answer.tool_calls(plan.tools)}
+            content = text if plan.talk else None
+            message: Json = {"role": "assistant", "content": content, "tool_calls": answer.tool_calls(plan.tools)}
             return JSONResponse(answer.completion(message, finish_reason="tool_calls", tokens=tokens))
         shown = plan.chunks if plan.fail_after is None else min(plan.fail_after.value, plan.chunks)
         if plan.interval_s:
             await self._pause(shown * plan.interval_s)
-        text = "".join(plan.text(index, answer.call) for index in range(1, plan.chunks + 1))
         done = answer.completion({"role": "assistant", "content": text}, finish_reason="stop", tokens=tokens)
         if plan.fail_after is None:
             return JSONResponse(done)
         return StreamingResponse(_cut(json.dumps(done)), media_type="application/json")
 
-    async def _frames(self, answer: Answer, plan: Plan, tokens: Json | None) -> AsyncIterator[str]:
+    async def _frames(self, answer: Answer, plan: Plan, tokens: Json | None, said: str) -> AsyncIterator[str]:
         """Server-sent events. With usage asked for, every chunk but the last has ``usage: null``, as the protocol says."""
         sent = 0
-        async for chunk in self._asked_chunks(answer, plan) if plan.tools else self._text_chunks(answer, plan):
+        async for chunk in self._chunks(answer, plan, said):
             if plan.fail_after is not None and sent >= plan.fail_after.value:
                 raise ConnectionCut
             yield _frame(chunk if tokens is None else {**chunk, "usage": None})
@@ -149,18 +151,22 @@ class MockModel:
             yield _frame(answer.usage_chunk(tokens))
         yield "data: [DONE]\n\n"
 
-    async def _text_chunks(self, answer: Answer, plan: Plan) -> AsyncIterator[Json]:
+    async def _chunks(self, answer: Answer, plan: Plan, said: str) -> AsyncIterator[Json]:
         """The first chunk carries the role and the first words: a client that sees it knows the call."""
-        for index in range(1, plan.chunks + 1):
-            if plan.interval_s:
-                await self._pause(plan.interval_s)
-            role = {"role": "assistant"} if index == 1 else {}
-            yield answer.chunk({**role, "content": plan.text(index, answer.call)})
-        yield answer.chunk({}, finish_reason="stop")
+        role: Json = {"role": "assistant"}
+        if plan.talk or not plan.tools:
+            for piece in plan.pieces(answer.call, said):
+                if plan.interval_s:
+                    await self._pause(plan.interval_s)
+                yield answer.chunk({**role, "content": piece})
+                role = {}
+        if plan.tools:
+            for chunk in self._asked_chunks(answer, plan, {**role, "content": None} if role else {}):
+                yield chunk
+        yield answer.chunk({}, finish_reason="tool_calls" if plan.tools else "stop")
 
-    async def _asked_chunks(self, answer: Answer, plan: Plan) -> AsyncIterator[Json]:
+    def _asked_chunks(self, answer: Answer, plan: Plan, role: Json) -> Iterator[Json]:
         """Each call's head with its id and name, then its arguments in fragments."""
-        role: Json = {"role": "assistant", "content": None}
         for index, call in enumerate(answer.tool_calls(plan.tools)):
             head = {**call, "index": index, "function": {"name": call["function"]["name"], "arguments": ""}}
             yield answer.chunk({**role, "tool_calls": [head]})
@@ -169,7 +175,6 @@ class MockModel:
             for start in range(0, len(arguments), _ARGUMENT_FRAGMENT_CHARS):
                 fragment = arguments[start : start + _ARGUMENT_FRAGMENT_CHARS]
                 yield answer.chunk({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]})
-        yield answer.chunk({}, finish_reason="tool_calls")
 
 
 def build(stopping: asyncio.Event) -> Starlette:

@@ -77,14 +77,20 @@ def last_user_text(messages: object) -> str:
     return ""
 
 
-def has_tool_results(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether tools were already asked for since the last user message."""
+def turns_done(messages: Sequence[Mapping[str, Any]]) -> int:
+    """How often tools were asked for since the last user message."""
+    turns = 0
     for message in reversed(messages):
         if message["role"] == "user":
-            return False
-        if message["role"] == "tool":
-            return True
-    return False
+            break
+        turns += bool(message["role"] == "assistant" and message.get("tool_calls"))
+    return turns
+
+
+def beginning(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The beginning of the answer that is to be gone on with: the text of a trailing message of the assistant."""
+    last = messages[-1]
+    return _text_of(last.get("content")) if last["role"] == "assistant" else ""
 
 
 def count_input_tokens(messages: Sequence[Mapping[str, Any]]) -> int:

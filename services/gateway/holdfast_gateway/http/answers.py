@@ -15,7 +15,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description}
     for status, description in {
         401: "no key, or nobody's",
-        422: "a wrong shape, cursor or id, or a field that is not supported yet",
+        422: "a wrong shape, cursor or id, or a value that is not taken",
         503: "Postgres is away; try again after `Retry-After` seconds",
     }.items()
 }
@@ -29,7 +29,7 @@ def answer(
     model: BaseModel, status: int = 200, *, headers: Mapping[str, str] | None = None, leave_out_none: bool = False
 ) -> Response:
     """A model as JSON."""
-    body = model.model_dump_json(exclude_none=leave_out_none)
+    body = model.model_dump_json(exclude_none=leave_out_none, by_alias=True)
     return Response(body, status, headers=dict(headers or {}), media_type="application/json")
 
 

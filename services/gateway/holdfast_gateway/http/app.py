@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from holdfast import __version__
 from holdfast.service import Service, health_routes
-from holdfast_gateway.http import events, fleet, not_yet, runs, submit, threads
+from holdfast_gateway.http import answering, events, fleet, moving_on, queues, runs, submit, threads
 from holdfast_gateway.http.guards import Draining, InTime, LoopbackNames, WholeBody
 from holdfast_gateway.http.openapi import describe
 from holdfast_gateway.http.problems import answer_with_problems
@@ -27,7 +27,7 @@ def make_app(parts: Parts, service: Service) -> ASGIApp:
     """The ASGI application of one gateway."""
     app = FastAPI(title="Holdfast", version=__version__, description=_ABOUT, redoc_url=None, redirect_slashes=False)
     app.state.parts = parts
-    for module in (submit, runs, events, threads, fleet, not_yet):
+    for module in (submit, runs, answering, moving_on, events, threads, queues, fleet):
         app.include_router(module.router, prefix="/v1")
     app.router.routes.extend(health_routes(service))
     answer_with_problems(app, parts.record)

@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 
 from holdfast_gateway.auth import EVERYBODY, Caller, presented_key, who_has
-from holdfast_gateway.http.models import THREAD_ID_PATTERN
+from holdfast_gateway.http.wanted import THREAD_ID_PATTERN
 from holdfast_gateway.parts import Parts
 
 

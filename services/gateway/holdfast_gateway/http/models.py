@@ -1,35 +1,23 @@
-"""What the API takes and answers, as frozen models. They change only by addition; the OpenAPI page is made from them."""
+"""What the API answers, as frozen models. They change only by addition; the OpenAPI page is made from them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from holdfast.runs import OnBusy, Status
-from holdfast.store import AgentRow, AttemptRow, JournalStep, MessageRow, RunRow, ThreadRow
+from holdfast.runs import Status
+from holdfast.store import AgentRow, AttemptRow, JournalStep, MessageRow, RunRow, ThreadRow, WaitRow
 from holdfast.wire.messages import Heartbeat
+from holdfast_gateway.http.wanted import CHAT_INPUT, QUESTION_ID
 
 M = TypeVar("M")
 
-_ID = "A-Za-z0-9_:@-"
-THREAD_ID_PATTERN = rf"^([{_ID}][.{_ID}]{{0,127}}|\.[{_ID}][.{_ID}]{{0,126}}|\.\.[.{_ID}]{{1,126}})$"
-"""Letters, digits and ``._:@-``, 128 at the most; not ``.`` and ``..``, which clients take out of a path."""
-ThreadId = Annotated[str, Field(pattern=THREAD_ID_PATTERN, examples=["chat-42"])]
-AgentName = Annotated[str, Field(min_length=1, max_length=200, examples=["assistant"])]
-Metadata = Annotated[dict[str, Any], Field(description="yours; kept as it is")]
-
 _RUN_ID = "019a9b1e-7c5f-7a31-9f0e-2f6b1c9d8e7a"
-_CHAT_INPUT: JsonDict = {"messages": [{"role": "user", "content": "Hello"}]}
-
-
-class Taken(BaseModel):
-    """A request's body: a field that is not known is an error, never ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+_WITHOUT_WORK = frozenset({"ask", "sleep", "child"})  # steps that only wait: there is nothing that could be half done
 
 
 class Answered(BaseModel):
@@ -47,46 +35,48 @@ class Page(Answered, Generic[M]):
     )
 
 
-def _not_null(value: Any) -> Any:
-    if value is None:
-        raise ValueError("must not be null")
-    return value
-
-
-class RunWanted(Taken):
-    """A submit."""
+class Waiting(Answered):
+    """Something that a run waits for. Only kinds `ask` and `unknown` want an answer."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"agent": "assistant", "input": _CHAT_INPUT, "on_busy": "enqueue", "metadata": {"user": "7"}}]
+            "examples": [
+                {
+                    "kind": "ask",
+                    "position": "4",
+                    "question_id": QUESTION_ID,
+                    "question": {"type": "approval", "text": "May send_mail be called?", "tool": "send_mail"},
+                    "schema": {"type": "object", "required": ["decision"]},
+                    "until": None,
+                    "child_run_id": None,
+                    "since": "2026-11-20T10:00:07.000000Z",
+                }
+            ]
         }
     )
 
-    agent: AgentName
-    input: Annotated[Any, AfterValidator(_not_null)] = Field(
-        description='what the agent takes; of the built-in ones `{"messages": [{role, content}]}`'
-    )
-    on_busy: OnBusy = Field(
-        default=OnBusy.ENQUEUE,
-        description="the thread has an active run: `enqueue` behind it, `reject` with 409, or `replace` it",
-    )
-    metadata: Metadata = {}
+    kind: Literal["ask", "sleep", "child", "unknown"]
+    position: str
+    question_id: UUID
+    question: Any = Field(description="what is asked; of kind `unknown` it shows the step")
+    answer_schema: Any = Field(alias="schema", description="JSON schema of the answer; null: anything")
+    until: datetime | None = Field(description="of kind `sleep`")
+    child_run_id: UUID | None = Field(description="of kind `child`")
+    since: datetime
 
-
-class RunOnNewThreadWanted(RunWanted):
-    """A submit that makes its thread."""
-
-    thread_id: ThreadId | None = Field(default=None, description="the thread; made if it is not there. None: a new one")
-
-
-class ThreadWanted(Taken):
-    """A thread to make."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "chat-42", "metadata": {"user": "7"}}]})
-
-    id: ThreadId | None = Field(default=None, description="yours to choose; none: one is made up")
-    metadata: Metadata = {}
-    if_exists: Literal["raise", "use"] = Field(default="raise", description="409, or 200 with the thread that there is")
+    @classmethod
+    def of(cls, row: WaitRow) -> Waiting:
+        """A row, as it is shown."""
+        return cls(
+            kind=row.kind,
+            position=row.position,
+            question_id=row.id,
+            question=row.question,
+            schema=row.schema,
+            until=row.wake_at,
+            child_run_id=row.child_run_id,
+            since=row.opened_at,
+        )
 
 
 class ErrorShown(Answered):
@@ -114,8 +104,14 @@ class Run(Answered):
                     "crashes": 0,
                     "max_crashes": 5,
                     "on_owner_lost": "resume",
+                    "on_unknown": None,
+                    "idle_timeout_s": 600,
+                    "deadline_at": None,
+                    "parent_run_id": None,
+                    "forked_from": None,
+                    "waiting": [],
                     "run_owner_pod": None,
-                    "input": _CHAT_INPUT,
+                    "input": CHAT_INPUT,
                     "output": {"text": "Hello!"},
                     "error": None,
                     "metadata": {},
@@ -139,6 +135,12 @@ class Run(Answered):
     crashes: int = Field(description="owners that it lost since it last finished a step")
     max_crashes: int
     on_owner_lost: str
+    on_unknown: str | None = Field(description="null: what the step or its agent says")
+    idle_timeout_s: int
+    deadline_at: datetime | None
+    parent_run_id: UUID | None = Field(description="the run that called this one, and ends it with itself")
+    forked_from: UUID | None = Field(description="the run whose journal this one began with")
+    waiting: list[Waiting] = Field(default=[], description="what it waits for")
     run_owner_pod: str | None
     input: Any
     output: Any
@@ -152,9 +154,11 @@ class Run(Answered):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, row: RunRow) -> Run:
-        """A row, as it is shown."""
-        return cls.model_validate(row, from_attributes=True)
+    def of(cls, row: RunRow, waits: Sequence[WaitRow] = ()) -> Run:
+        """A row and its open waits, as they are shown. What nobody can answer or wake yet is not shown as waiting."""
+        run = cls.model_validate(row, from_attributes=True)
+        waiting = [Waiting.of(wait) for wait in waits if wait.suspended]
+        return run.model_copy(update={"waiting": waiting}) if waiting else run
 
 
 class Thread(Answered):
@@ -192,29 +196,45 @@ class Step(Answered):
     position: str
     kind: str
     name: str
-    status: Literal["started", "completed", "failed"]
+    status: Literal["started", "retry", "completed", "failed"] = Field(
+        description="`retry`: its outcome was not known, and a person said to run it again"
+    )
+    unknown: bool = Field(description="its work was begun, nobody is at it, and nobody knows what came of it")
     tries: int
     attempt: int
+    call_id: str | None = Field(description="the tool call that it answers")
+    input: Any = Field(description="what people are shown of what it was asked")
     output: Any
     error: dict[str, Any] | None
+    errors: list[dict[str, Any]] = Field(
+        description="of the tries that failed, in order",
+        examples=[[{"try": 1, "code": "timeout", "message": "no answer", "at": "2026-11-20T10:00:05.000000Z"}]],
+    )
     text: str
+    code_version: str = Field(description="of the agent, when the step was begun")
     last_event_id: str | None
     started_at: datetime
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, row: JournalStep) -> Step:
-        """A row, as it is shown."""
+    def of(cls, row: JournalStep, run: RunRow) -> Step:
+        """A row of this run, as it is shown."""
+        at_work = run.status == "running" and run.attempt == row.attempt
         return cls(
             position=row.position,
             kind=row.kind,
             name=row.name,
             status=row.status,
+            unknown=row.status == "started" and row.kind not in _WITHOUT_WORK and not at_work,
             tries=row.tries,
             attempt=row.attempt,
+            call_id=row.call_id,
+            input=row.input,
             output=row.output,
             error=dict(row.error) if row.error is not None else None,
+            errors=[dict(each) for each in row.errors],
             text=row.shown_text,
+            code_version=row.code_version,
             last_event_id=row.last_event_id,
             started_at=row.started_at,
             finished_at=row.finished_at,

@@ -16,17 +16,13 @@ from starlette.responses import Response
 from holdfast.errors import BusUnavailable, NotFound, Refused, StoreUnavailable
 from holdfast.logs import get_logger
 from holdfast_gateway.agents import InvalidInput, UnknownAgent
+from holdfast_gateway.answering import InvalidAnswer
 from holdfast_gateway.auth import KeyRefused
 from holdfast_gateway.http.stream import StreamReset
 from holdfast_gateway.record import Record
 
 log = get_logger(__name__)
 _RETRY = {"Retry-After": "1"}
-
-NOT_YET_FIELDS = frozenset(
-    {"deadline_s", "idle_timeout_s", "max_crashes", "on_owner_lost", "on_unknown", "from_position", "parent_run_id"}
-)
-"""Fields of a submit whose behaviour is not built yet: refused by name, never accepted and then not heeded."""
 
 _REFUSED_STATUS = {
     "thread_busy": 409,
@@ -36,7 +32,8 @@ _REFUSED_STATUS = {
     "invalid_value": 422,
     "invalid_cursor": 422,
     "invalid_header": 422,
-    "not_supported_yet": 422,
+    "not_a_question": 422,
+    "unknown_position": 422,
 }
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # Python says it in other words before 3.13
 _HTTP_CODES = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -111,9 +108,6 @@ def _wrong_shape(error: RequestValidationError) -> Response:
     errors = [{"loc": list(each["loc"]), "msg": each["msg"]} for each in error.errors()]
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return problem(400, "malformed_json", "the body is not JSON", errors=errors)
-    extra = {str(each["loc"][-1]) for each in error.errors() if each["type"] == "extra_forbidden"}
-    if not_yet := sorted(extra & NOT_YET_FIELDS):
-        return problem(422, "not_supported_yet", f"not supported yet: {', '.join(not_yet)}", fields=not_yet)
     first = errors[0] if errors else {"loc": [], "msg": "?"}
     where = ".".join(str(part) for part in first["loc"])
     return problem(422, "invalid_request", f"{where}: {first['msg']}", errors=errors)
@@ -136,6 +130,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Response]] = {
     Refused: lambda error: problem(_REFUSED_STATUS.get(error.code, 409), error.code, error.message),
     UnknownAgent: lambda error: problem(422, "unknown_agent", str(error), known=error.known),
     InvalidInput: lambda error: problem(422, "invalid_input", str(error), errors=error.problems),
+    InvalidAnswer: lambda error: problem(422, "invalid_answer", str(error), errors=error.problems),
     StoreUnavailable: lambda error: record_away(str(error)),
     BusUnavailable: lambda error: problem(503, "bus_unavailable", str(error), headers=_RETRY),
 }

@@ -15,11 +15,13 @@ from holdfast.store import caller as record
 from holdfast.store import stranger
 from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, answer, page
 from holdfast_gateway.http.dependencies import CallerOf, PartsOf
-from holdfast_gateway.http.models import AgentName, Attempt, Page, Run, Step, ThreadId
+from holdfast_gateway.http.models import Attempt, Page, Run, Step
 from holdfast_gateway.http.pages import Cursor, Limit, cut, place_of
+from holdfast_gateway.http.showing import shown_one, shown_runs
+from holdfast_gateway.http.wanted import POSITION_PATTERN, AgentName, ThreadId
 
 router = APIRouter(tags=["runs"])
-_POSITION_FORM = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})*")
+_POSITION_FORM = re.compile(POSITION_PATTERN)
 _BEFORE_THE_FIRST_STEP = "-1"
 
 
@@ -45,13 +47,13 @@ async def list_runs(
         limit=limit + 1,
     )
     shown, next_cursor = cut(rows, limit, "runs", lambda row: row.id)
-    return page([Run.of(row) for row in shown], next_cursor)
+    return page(await shown_runs(parts, shown), next_cursor)
 
 
 @router.get("/runs/{run_id}", response_model=Run, responses=NOT_FOUND | PROBLEMS)
 async def show_run(run_id: UUID, caller: CallerOf, parts: PartsOf) -> Response:
-    """One run."""
-    return answer(Run.of(await record.run(parts.record.db, caller.tenant_id, run_id)))
+    """One run, with what it waits for."""
+    return answer(await shown_one(parts, await record.run(parts.record.db, caller.tenant_id, run_id)))
 
 
 @router.get("/runs/{run_id}/steps", response_model=Page[Step], responses=NOT_FOUND | PROBLEMS)
@@ -59,11 +61,11 @@ async def list_steps(
     run_id: UUID, caller: CallerOf, parts: PartsOf, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """The journal, in order."""
-    await record.run(parts.record.db, caller.tenant_id, run_id)
+    run = await record.run(parts.record.db, caller.tenant_id, run_id)
     after = place_of("steps", cursor, _position, _BEFORE_THE_FIRST_STEP)
     rows = await record.steps_page(parts.record.db, run_id, after=after, limit=limit + 1)
     shown, next_cursor = cut(rows, limit, "steps", lambda row: row.position)
-    return page([Step.of(row) for row in shown], next_cursor)
+    return page([Step.of(row, run) for row in shown], next_cursor)
 
 
 def _position(text: str) -> str:
@@ -81,10 +83,10 @@ async def list_attempts(run_id: UUID, caller: CallerOf, parts: PartsOf) -> Respo
 
 @router.post("/runs/{run_id}/cancel", status_code=202, response_model=Run, responses=NOT_FOUND | CONFLICT | PROBLEMS)
 async def cancel_run(run_id: UUID, caller: CallerOf, parts: PartsOf) -> Response:
-    """Cancel this run and no other. One that no runner has ends at once; a running one is ended by its owner."""
+    """Cancel this run and its children, and no other. One that no runner has ends at once; its owner ends a running one."""
     ended = await stranger.cancel(parts.record.db, caller.tenant_id, run_id)
     row = await record.run(parts.record.db, caller.tenant_id, run_id)
     if ended is None:
         raise Refused("run_ended", f"run {run_id} has ended already: it is {row.status}")
     await parts.announcer.ended(ended, row.run_owner_pod)
-    return answer(Run.of(row), 202)
+    return answer(await shown_one(parts, row), 202)

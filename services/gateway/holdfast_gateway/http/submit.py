@@ -21,8 +21,10 @@ from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, run_ans
 from holdfast_gateway.http.dependencies import CallerOf, PartsOf, ThreadIdPath
 from holdfast_gateway.http.events import STREAM_EXAMPLE
 from holdfast_gateway.http.guards import DEADLINE
-from holdfast_gateway.http.models import Run, RunOnNewThreadWanted, RunWanted
+from holdfast_gateway.http.models import Run
+from holdfast_gateway.http.showing import shown_one
 from holdfast_gateway.http.stream import EventStream, client_gone
+from holdfast_gateway.http.wanted import RunOnNewThreadWanted, RunWanted
 from holdfast_gateway.ids import new_id
 from holdfast_gateway.parts import Parts
 from holdfast_gateway.submitting import Wanted, fingerprint_of, submit
@@ -99,8 +101,13 @@ def _wanted(
         input=body.input,
         metadata=body.metadata,
         on_busy=body.on_busy,
+        on_owner_lost=body.on_owner_lost,
+        on_unknown=body.on_unknown,
+        max_crashes=body.max_crashes,
+        idle_timeout_s=body.idle_timeout_s,
+        deadline_s=body.deadline_s,
         idempotency_key=key,
-        fingerprint=fingerprint_of(request.url.path, body.model_dump(mode="python")) if key is not None else b"",
+        fingerprint=fingerprint_of(request.url.path, body.telling()) if key is not None else b"",
     )
 
 
@@ -117,12 +124,12 @@ async def _answer(
         await _wait(parts, request, submitted, wait_s)
         run = await record.run(parts.record.db, caller.tenant_id, run.id)
     status = (200 if run.status in TERMINAL else 202) if wait_s is not None else (202 if submitted.created else 200)
-    return run_answer(Run.of(run), status)
+    return run_answer(await shown_one(parts, run), status)
 
 
 def _beginning(submitted: Submitted) -> tuple[EventId | None, bytes]:
     """A new run's first event is known before the log has it: its viewer need not wait for anything."""
-    return (QUEUED_ID, queued_frame(submitted)) if submitted.created else (None, b"")
+    return (QUEUED_ID, queued_frame(submitted.run, submitted.position)) if submitted.created else (None, b"")
 
 
 async def _wait(parts: Parts, request: Request, submitted: Submitted, wait_s: float) -> None:

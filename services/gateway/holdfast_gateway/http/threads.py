@@ -1,4 +1,4 @@
-"""Routes of threads: make, list, one, delete, the transcript, the queue."""
+"""Routes of threads: make, list, one, delete, the transcript."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from holdfast_gateway.following import tail_row, wait_for_end
 from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, answer, page
 from holdfast_gateway.http.dependencies import CallerOf, PartsOf, ThreadIdPath
 from holdfast_gateway.http.guards import DEADLINE
-from holdfast_gateway.http.models import Message, Page, Run, Thread, ThreadWanted
+from holdfast_gateway.http.models import Message, Page, Thread
 from holdfast_gateway.http.pages import Cursor, Limit, cut, place_of
+from holdfast_gateway.http.wanted import ThreadWanted
 from holdfast_gateway.ids import new_id
 from holdfast_gateway.parts import Parts
 from holdfast_gateway.picture import RunGone
@@ -133,11 +134,3 @@ async def list_messages(
     rows = await record.messages(parts.record.db, caller.tenant_id, thread_id, after=after, limit=limit + 1)
     shown, next_cursor = cut(rows, limit, "messages", lambda row: row.seq)
     return page([Message.of(row) for row in shown], next_cursor)
-
-
-@router.get("/threads/{thread_id}/queue", response_model=Page[Run], responses=NOT_FOUND | PROBLEMS)
-async def list_queue(thread_id: ThreadIdPath, caller: CallerOf, parts: PartsOf) -> Response:
-    """The queued runs, in the order in which they will run. All of them on one page."""
-    await record.thread(parts.record.db, caller.tenant_id, thread_id)
-    rows = await record.active_runs(parts.record.db, caller.tenant_id, thread_id)
-    return page([Run.of(row) for row in rows if row.status == "queued"])

@@ -1,26 +1,21 @@
 -- Take a queued run. Races closed: two runners (status and NULL owner), an older run queued on the thread (queue_rank), a run
 -- of the thread that is running or waiting (the partial unique index refuses even what this snapshot cannot see).
+-- A fork's original has told the user's messages before.
 -- An interrupted run of the thread is given up in the same statement, with an attempt of its own for its event.
 -- $1 run, $2 pod, $3 boot, $4 agent names, $5 their versions
 WITH claimed AS (
     UPDATE runs r
     SET status = 'running', run_owner_pod = $2, run_owner_boot = $3, attempt = r.attempt + 1,
-        claimed_at = now(), last_progress_at = now(), terminal_event_id = NULL
+        claimed_at = now(), last_progress_at = now(), terminal_event_id = NULL, requeued_why = NULL
     WHERE r.id = $1 AND r.status = 'queued' AND r.run_owner_pod IS NULL AND r.agent = ANY ($4::text[])
       AND NOT EXISTS (SELECT FROM runs o WHERE o.tenant_id = r.tenant_id AND o.thread_id = r.thread_id
                       AND o.status IN ('running', 'waiting'))
       AND NOT EXISTS (SELECT FROM runs o WHERE o.tenant_id = r.tenant_id AND o.thread_id = r.thread_id
                       AND o.status = 'queued' AND o.queue_rank < r.queue_rank)
-    RETURNING r.*
+    RETURNING r.*, old.requeued_why AS came_back_why
 ), begun AS (
     INSERT INTO attempts (run_id, attempt, pod, boot, code_version)
     SELECT id, attempt, $2, $3, ($5::text[])[array_position($4::text[], agent)] FROM claimed
-), asked AS (
-    INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
-    SELECT c.tenant_id, c.thread_id, c.id, m.role, m.parts, 'complete'
-    FROM claimed c, LATERAL input_messages(c.input) m
-    WHERE c.attempt = 1
-    ORDER BY m.place
 ), abandoned AS (
     UPDATE runs r
     SET status = 'failed', attempt = r.attempt + 1, terminal_event_id = (r.attempt + 1) || '-1', finished_at = now(),
@@ -30,9 +25,17 @@ WITH claimed AS (
     RETURNING r.*
 ), told AS (
     INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
-    SELECT tenant_id, thread_id, id, 'assistant', message_parts(run_shown_text(id), error), 'failed' FROM abandoned
+    SELECT tenant_id, thread_id, id, 'assistant', run_parts(id, '', error), 'failed' FROM abandoned
+    RETURNING seq
+), asked AS (
+    INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
+    SELECT c.tenant_id, c.thread_id, c.id, m.role, m.parts, 'complete'
+    FROM claimed c, LATERAL input_messages(c.input) m
+    WHERE c.attempt = 1 AND c.history_until IS NULL
+      AND (SELECT count(*) FROM told) >= 0  -- after what an abandoned run has said
+    ORDER BY m.place
 )
-SELECT c.*, p.pod AS from_pod, p.ended_why AS from_why,
+SELECT c.*, p.pod AS from_pod, coalesce(c.came_back_why, p.ended_why) AS from_why,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('id', id, 'terminal_event_id', terminal_event_id, 'error', error,
                                                      'keep_through', run_keep_through(id))), '[]') FROM abandoned) AS abandoned
 FROM claimed c

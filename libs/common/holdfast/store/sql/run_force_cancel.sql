@@ -11,9 +11,9 @@ WITH ended AS (
     UPDATE attempts a SET ended_at = now(), ended_why = 'cancelled' FROM ended e WHERE a.run_id = e.id AND a.ended_at IS NULL
 ), told AS (
     INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
-    SELECT tenant_id, thread_id, id, 'assistant', message_parts(run_shown_text(id), NULL), 'incomplete' FROM ended
+    SELECT tenant_id, thread_id, id, 'assistant', run_parts(id, '', NULL), 'incomplete' FROM ended
 )
-SELECT e.id, e.status, e.pool, e.attempt, e.error, e.terminal_event_id, run_keep_through(e.id) AS keep_through,
+SELECT e.id, e.status, e.pool, e.attempt, e.error, e.terminal_event_id, e.parent_run_id, run_keep_through(e.id) AS keep_through,
        n.id AS next_id, n.pool AS next_pool
 FROM ended e
 LEFT JOIN LATERAL (SELECT id, pool FROM runs r WHERE r.tenant_id = e.tenant_id AND r.thread_id = e.thread_id

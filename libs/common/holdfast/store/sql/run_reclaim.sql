@@ -17,10 +17,11 @@ WITH seen AS (
 ), taken AS (
     UPDATE runs r
     SET status = j.becomes, run_owner_pod = NULL, run_owner_boot = NULL, crashes = r.crashes + 1, queued_at = now(),
+        requeued_why = CASE WHEN j.becomes = 'queued' THEN 'owner_lost' END,
         attempt = r.attempt + CASE WHEN j.becomes = 'queued' THEN 0 ELSE 1 END,
         terminal_event_id = CASE WHEN j.becomes <> 'queued' THEN (r.attempt + 1) || '-1' END,
         finished_at = CASE WHEN j.becomes IN ('cancelled', 'failed') THEN now() END,
-        error = CASE WHEN j.becomes = 'failed' AND r.on_owner_lost = 'fail'
+        error = CASE WHEN j.becomes = 'interrupted' OR j.becomes = 'failed' AND r.on_owner_lost = 'fail'
                      THEN jsonb_build_object('code', 'owner_lost', 'message', 'the pod ' || $1 || ' died while it ran this')
                      WHEN j.becomes = 'failed'
                      THEN jsonb_build_object('code', 'crash_loop', 'message',
@@ -33,12 +34,12 @@ WITH seen AS (
     FROM taken t WHERE a.run_id = t.id AND a.ended_at IS NULL
 ), told AS (
     INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
-    SELECT tenant_id, thread_id, id, 'assistant', message_parts(run_shown_text(id), error),
+    SELECT tenant_id, thread_id, id, 'assistant', run_parts(id, '', error),
            CASE status WHEN 'failed' THEN 'failed' ELSE 'incomplete' END
     FROM taken WHERE status IN ('failed', 'cancelled')
 )
-SELECT t.id, t.status, t.pool, t.attempt, t.error, t.terminal_event_id, run_keep_through(t.id) AS keep_through,
-       n.id AS next_id, n.pool AS next_pool
+SELECT t.id, t.status, t.pool, t.attempt, t.error, t.terminal_event_id, t.parent_run_id,
+       run_keep_through(t.id) AS keep_through, n.id AS next_id, n.pool AS next_pool
 FROM taken t
 LEFT JOIN LATERAL (SELECT id, pool FROM runs r WHERE r.tenant_id = t.tenant_id AND r.thread_id = t.thread_id
                    AND r.status = 'queued' AND t.status <> 'queued' ORDER BY queue_rank LIMIT 1) n ON true

@@ -7,6 +7,8 @@ WITH doomed AS (
         SELECT FROM runs WHERE tenant_id = $1 AND thread_id = $2 AND status IN ('queued', 'running', 'waiting', 'interrupted'))
 ), keys AS (
     DELETE FROM idempotency_keys k USING doomed d, quiet WHERE k.run_id = d.id
+), gone_waits AS (
+    DELETE FROM waits w USING doomed d, quiet WHERE w.run_id = d.id
 ), gone_steps AS (
     DELETE FROM steps s USING doomed d, quiet WHERE s.run_id = d.id
 ), gone_attempts AS (
