@@ -85,6 +85,7 @@ class Stack:
             "HOLDFAST_HEALTH_PORT": "0" if module == "holdfast_gateway" else str(port),
             "HOLDFAST_AUTH": "none",
             "HOLDFAST_LOG_LEVEL": "debug",
+            "HOLDFAST_WARM_UP": "false",  # a second of computing time for each of the many runners
         }
         return Service(
             name,

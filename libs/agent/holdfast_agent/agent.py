@@ -22,7 +22,8 @@ class Agent:
     """A named coroutine that takes a :class:`Run` and returns the run's output (any JSON value).
 
     ``version`` tells one state of its code from another; ``input_schema`` is a JSON schema that gateways check inputs with;
-    ``on_unknown`` is the default for its steps that are neither model calls nor idempotent.
+    ``on_unknown`` is the default for its steps that are neither model calls nor idempotent; ``warm_up`` is called once in each
+    runner, in a thread, to get ready what its first run would have to wait for.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Agent:
     description: str = ""
     input_schema: Mapping[str, Any] = field(default_factory=dict)
     on_unknown: OnUnknown | None = None
+    warm_up: Callable[[], Any] | None = None
 
 
 def code_version(function: Callable[..., Any]) -> str:
@@ -47,6 +49,7 @@ def agent(
     input_schema: Mapping[str, Any] | None = None,
     version: str | None = None,
     on_unknown: OnUnknown | str | None = None,
+    warm_up: Callable[[], Any] | None = None,
 ) -> Callable[[AgentFunction], Agent]:
     """Make an agent of a coroutine function.
 
@@ -56,6 +59,7 @@ def agent(
         input_schema: JSON schema of the run's input; anything goes when left out.
         version: of the code; a hash of the file when left out.
         on_unknown: for its steps of unknown outcome that do not say themselves: ``retry``, ``fail`` or ``ask``.
+        warm_up: called once in each runner, in a thread: imports and connections that the first run should not wait for.
 
     Raises:
         ValueError: the name is not usable.
@@ -75,6 +79,7 @@ def agent(
             description=description if description is not None else (lines[0] if lines else ""),
             input_schema=input_schema or {},
             on_unknown=OnUnknown(on_unknown) if on_unknown is not None else None,
+            warm_up=warm_up,
         )
 
     return make

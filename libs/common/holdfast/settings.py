@@ -93,6 +93,7 @@ class RunnerSettings(Settings):
     )
     owned_check_interval_s: float = Field(default=2.0, gt=0)
     step_bytes_max: int = Field(default=1024 * 1024, ge=1024)
+    warm_up: bool = Field(default=True, description="get ready beside the first runs what agents need, such as imports")
     event_buffer_bytes_max: int = Field(default=16 * 1024 * 1024, ge=1024)
 
     _split_agents = field_validator("agents", mode="before")(_split)

@@ -178,15 +178,30 @@ class Runner:
             beside = {
                 "links": self._watch_links(),
                 "agents": self._say_agents(),
+                "warm-up": self._warm_up(),
                 "owned": check.keep(interval_s=self._settings.owned_check_interval_s),
             }
             for name, side in beside.items():
                 task = group.create_task(side, name=name)
-                task.add_done_callback(lambda _: claims.close())  # one that fails ends the claimers, and so the group
+                if name != "warm-up":  # which comes to an end
+                    task.add_done_callback(
+                        lambda _: claims.close()
+                    )  # one that fails ends the claimers, and so the group
             for number in range(min(_CLAIMERS, self._settings.slots)):
                 claimer = group.create_task(claims.take_until_closed(), name=f"claims {number}")
                 self._claimers.add(claimer)
                 claimer.add_done_callback(self._claimers.discard)
+
+    async def _warm_up(self) -> None:
+        """Get ready what agents' first runs would have to wait for. One that fails does so again in a run, where it is told."""
+        if not self._settings.warm_up:
+            return
+        for agent in self._loaded.agents.values():
+            if agent.warm_up is not None:
+                try:
+                    await asyncio.to_thread(agent.warm_up)
+                except Exception as error:
+                    log.warning("agent.not_warm", agent=agent.name, error=f"{type(error).__name__}: {error}")
 
     async def _watch_links(self) -> None:
         """A connection that its library has closed for good never comes back: the process has to."""

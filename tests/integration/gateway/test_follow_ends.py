@@ -77,6 +77,8 @@ async def test_f35_a_log_that_is_gone_is_replaced_by_the_record(world: World) ->
     assert [step["position"] for step in picture["steps"]] == ["0", "1"]
     assert picture["steps"][0] == {
         "position": "0",
+        "call_id": None,
+        "input": None,
         "kind": "model",
         "name": "chat",
         "status": "completed",

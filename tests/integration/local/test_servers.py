@@ -215,6 +215,9 @@ async def test_frozen_nats_answers_nobody_and_goes_on(nats_server: NatsServer) -
     await nats_server.start()
     await _publish(nats_server.url, b"one")
     nats_server.pause()
+    await wait_until(
+        lambda: psutil.Process(nats_server.pid).status() == psutil.STATUS_STOPPED, description="it is stopped"
+    )
     with pytest.raises((TimeoutError, nats.errors.Error)):
         await asyncio.wait_for(_last(nats_server.url), 0.3)
     nats_server.resume()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import holdfast_agent.builtin.assistant
+import holdfast_agent.builtin.chat
 import holdfast_gateway  # noqa: F401 - so that a fork finds all of it imported
 from holdfast.runs import Lease
 from holdfast.store import Database, owner
@@ -104,6 +104,6 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    assert holdfast_agent.builtin.assistant
+    assert holdfast_agent.builtin.chat
     _hook()
     _keep_running()

@@ -1,53 +1,37 @@
 """``assistant``: a chat with any endpoint that speaks the OpenAI chat-completions protocol, with a few tools.
 
-Its model requests and tool calls are steps; see :mod:`holdfast_agent.pydantic_ai`.
+What it does stands in :mod:`holdfast_agent.builtin.chat`, which is slow to import: a runner does that beside its first runs.
 """
 
 from __future__ import annotations
 
-import ssl
-from functools import cache
-
-import httpx2
-import pydantic_ai
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.profiles.openai import OpenAIModelProfile
-from pydantic_ai.providers.openai import OpenAIProvider
+import asyncio
+import hashlib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from holdfast_agent.agent import agent
 from holdfast_agent.builtin.chat_input import CHAT_INPUT
-from holdfast_agent.builtin.tools import tools_of
-from holdfast_agent.pydantic_ai.calling import run_agent
-from holdfast_agent.pydantic_ai.chat import asked_of
 from holdfast_agent.run import Run
-from holdfast_agent.settings import ModelSettings, ToolSettings
 
-_TOOL_RETRIES = 3
-_PROFILE = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
-"""A stream that ends without a word of its end has broken off."""
+_FILES = ("assistant.py", "chat.py", "tools.py", "arithmetic.py", "fetch.py", "workspace.py")
 
 
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Read once: to read them takes longer than all the rest of a client."""
-    return httpx2.create_ssl_context()
+def _version() -> str:
+    """As :func:`holdfast_agent.agent.code_version`, of all the files that it is made of."""
+    found = hashlib.sha256()
+    for name in _FILES:
+        found.update(Path(__file__).with_name(name).read_bytes())
+    return found.hexdigest()[:12]
 
 
-@agent("assistant", input_schema=CHAT_INPUT)
+def _load() -> Any:
+    return import_module("holdfast_agent.builtin.chat")
+
+
+@agent("assistant", input_schema=CHAT_INPUT, version=_version(), warm_up=_load)
 async def assistant(run: Run) -> dict[str, str]:
     """Answers the user with a language model."""
-    settings = ModelSettings()
-    tools = tools_of(ToolSettings())
-    history, prompt = await asked_of(run)
-    timeout = Timeout(settings.silence_timeout_s, connect=settings.connect_timeout_s)
-    async with AsyncOpenAI(
-        base_url=settings.base_url,
-        api_key=settings.api_key.get_secret_value(),
-        max_retries=0,
-        http_client=DefaultAsyncHttpxClient(timeout=timeout, verify=_certificates()),
-    ) as client:
-        model = OpenAIChatModel(settings.model, provider=OpenAIProvider(openai_client=client), profile=_PROFILE)
-        chat = pydantic_ai.Agent(model, tools=tools, retries={"tools": _TOOL_RETRIES})
-        result = await run_agent(run, chat, prompt, history=history)
-    return {"text": result.output}
+    answered: dict[str, str] = await (await asyncio.to_thread(_load)).answer(run)
+    return answered
