@@ -59,4 +59,4 @@ def _growth(viewer: Viewer) -> float:
     times = [at for at, event in viewer.events if event.type == "step.completed"]
     gaps = [after - before for before, after in pairwise(times)]
     quarter = len(gaps) // 4
-    return statistics.mean(gaps[-quarter:]) / statistics.mean(gaps[:quarter])
+    return statistics.median(gaps[-quarter:]) / statistics.median(gaps[:quarter])

@@ -34,6 +34,7 @@ class StepSpec:
             ``ask``.
         retry: which failures are tried again, and how.
         timeout_s: for one try; one that takes longer has an unknown outcome.
+        result_schema: JSON schema of a result that a person gives for it; None: any.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class StepSpec:
     on_unknown: OnUnknown | None = None
     retry: Retry = field(default=ONCE)
     timeout_s: float | None = None
+    result_schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ a member of an Enum                   ``{"$holdfast": "enum", "type": "module:Cl
 a dataclass                           ``{"$holdfast": "dataclass", "type": "module:Class", "value": {<field>: …}}``
 a pydantic model                      ``{"$holdfast": "model", "type": "module:Class", "value": {<field>: …}}``
 a float that Postgres would change    ``{"$holdfast": "float", "value": <text>}`` (1e16 and more, -0.0)
+a dict that has that key itself       ``{"$holdfast": "dict", "value": {<key>: …}}``, also as the value of a model
 ====================================  ==================================================================
 
 A tuple becomes a list, a subclass of ``str``, ``int``, ``float``, ``dict`` or ``list`` what it is a subclass of, and a dict's
@@ -39,6 +40,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from holdfast.errors import AgentFailed
 
 TAG = "$holdfast"
+_DICT = "dict"
 _AGENT_FILE = re.compile(
     r"(?P<stem>holdfast_agents\..+)_[0-9a-f]{8}"
 )  # as load.py names a file's module: its stem, a hash of its path
@@ -152,9 +154,13 @@ def _encoded_dict(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str):
             raise _NoEncodingError(f"{where} has the key {key!r} of type {_shown(type(key))}: keys must be strings")
-    if TAG in value:
-        raise _NoEncodingError(f"{where} has the key {TAG!r}, which is the journal's own")
-    return {str.__str__(key): _encoded(value[key], f"{where}.{key}") for key in sorted(value, key=_postgres_order)}
+    plain = {str.__str__(key): _encoded(value[key], f"{where}.{key}") for key in sorted(value, key=_postgres_order)}
+    return _escaped(plain)
+
+
+def _escaped(record: dict[str, Any]) -> dict[str, Any]:
+    """An object whose keys are somebody's own: what says ``$holdfast`` in it is not the journal's word, and builds nothing."""
+    return {TAG: _DICT, "value": record} if TAG in record else record
 
 
 def _postgres_order(key: str) -> tuple[int, bytes]:
@@ -177,7 +183,7 @@ def _encoded_model(model: BaseModel, where: str) -> Any:
             refused[name] = error
     if refused:
         record |= _by_pydantic(model, own, record, refused)
-    return record
+    return _escaped(record)
 
 
 def _by_pydantic(
@@ -186,8 +192,9 @@ def _by_pydantic(
     """The refused fields as pydantic writes them (a set, a timedelta), if that gives them back: a secret's stars do not."""
     first = next(iter(refused.values()))
     try:
-        written = model.model_dump(mode="json", include=set(refused), by_alias=False)
-        again = _build_model(type(model), _decoded_fields({**record, **written}, "$", type(model).__name__))
+        dumped = model.model_dump(mode="json", include=set(refused), by_alias=False)
+        written = {name: _encoded(each, f"$.{name}") for name, each in dumped.items()}
+        again = _build_model(type(model), _decoded_own({**record, **written}, "$", type(model).__name__))
         survived = {name for name in refused if name in written and getattr(again, name) == own[name]}
     except Exception:  # whatever a serialiser or a validator of the author's raises
         raise first from None
@@ -226,6 +233,8 @@ def _decoded(record: Any, where: str, what: str) -> Any:
     if TAG not in record:
         return {key: _decoded(each, f"{where}.{key}", what) for key, each in record.items()}
     kind = record[TAG]
+    if kind == _DICT and isinstance(record.get("value"), dict):
+        return _decoded_own(record["value"], where, what)
     try:
         if kind in _TEXTS:
             return _TEXTS[kind][2](record["value"])
@@ -237,7 +246,7 @@ def _decoded(record: Any, where: str, what: str) -> Any:
         named = f" of type {record['type']}" if isinstance(record.get("type"), str) else ""
         message = f"{what} cannot be read back: {where} is a {kind}{named}: {error}"
         raise AgentFailed("not_decodable", message) from error
-    inner = _decoded_fields(record.get("value"), where, what) if kind != "enum" else None
+    inner = _decoded_fields(of, record.get("value"), where, what) if kind != "enum" else None
     try:
         return _build(of, record, inner)
     except Exception as error:  # whatever a constructor or a validator of the author's raises
@@ -245,10 +254,17 @@ def _decoded(record: Any, where: str, what: str) -> Any:
         raise AgentFailed("not_decodable", message) from error
 
 
-def _decoded_fields(record: Any, where: str, what: str) -> Any:
-    if isinstance(record, dict) and TAG not in record:
-        return {name: _decoded(each, f"{where}.{name}", what) for name, each in record.items()}
-    return _decoded(record, where, what)
+def _decoded_fields(of: type, record: Any, where: str, what: str) -> Any:
+    """What a class is built of. Only a root model's is a value of any kind: with the others a ``$holdfast`` is a field's name."""
+    if not isinstance(record, dict) or issubclass(of, RootModel):
+        return _decoded(record, where, what)
+    escaped = record.keys() == {TAG, "value"} and record[TAG] == _DICT and isinstance(record["value"], dict)
+    return _decoded_own(record["value"] if escaped else record, where, what)
+
+
+def _decoded_own(record: Mapping[str, Any], where: str, what: str) -> dict[str, Any]:
+    """Each value of an object whose keys are all somebody's own."""
+    return {name: _decoded(each, f"{where}.{name}", what) for name, each in record.items()}
 
 
 def _class(kind: object, name: str) -> type:

@@ -23,6 +23,7 @@ from holdfast_agent.approval import APPROVAL_SCHEMA, Approval, approval_question
 from holdfast_agent.backend import Backend, OnUnknown, Said, StepSpec
 from holdfast_agent.codec import comparable, from_record, to_plain, to_record
 from holdfast_agent.failures import ChildFailedError
+from holdfast_agent.result_type import ResultType
 from holdfast_agent.retry import ONCE, Retry
 
 T = TypeVar("T")
@@ -140,12 +141,13 @@ class Run:
             on_unknown=OnUnknown(on_unknown) if on_unknown is not None else None,
             retry=retry or ONCE,
             timeout_s=timeout_s,
+            result_schema=(returned := ResultType(fn)).schema,
         )
 
         async def work() -> Any:
             return to_record(await _called(fn, args), what=f"the result of step {name!r}")
 
-        return await self._done(spec, work)
+        return returned.fit(await self._done(spec, work))
 
     async def model(
         self,

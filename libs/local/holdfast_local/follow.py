@@ -22,7 +22,7 @@ from holdfast.runs import Fold
 from holdfast.runs.fold import ENDING_TYPES
 from holdfast.wire.events import Event
 from holdfast_local.listing import printable
-from holdfast_local.questions import asked, how_to_answer, is_alone, is_question
+from holdfast_local.questions import asked, how_to_answer, is_alone, is_question, way_on
 
 EXIT_CODES = {"completed": 0, "failed": 1, "cancelled": 3, "interrupted": 4}
 _MAY_CHANGE_TEXT = ("run.", "step.started", "snapshot")
@@ -107,7 +107,7 @@ class Follower:
         elif status != "completed":
             self._verdict(printable(f"{status}: {outcome['reason']}" if outcome.get("reason") else status))
         if status == "interrupted":
-            self._note(f"`holdfast resume {outcome.get('id', self._run_id)}` goes on from its last finished step")
+            self._note(way_on(str(outcome.get("id", self._run_id)), error))
         return EXIT_CODES.get(status, 1)
 
     def _draw(self, text: str) -> None:

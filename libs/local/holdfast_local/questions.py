@@ -94,3 +94,13 @@ def summary(waiting: Sequence[Mapping[str, Any]]) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def way_on(run_id: str, error: Mapping[str, Any] | None) -> str:
+    """What may be done about an interrupted run."""
+    if error is not None and error.get("code") == "diverged":
+        return (
+            f"bring back the agent's old code, then `holdfast resume {run_id}` lets it go on; or have this code do it anew "
+            f"from some step on: `holdfast fork {run_id} --from-position P`"
+        )
+    return f"`holdfast resume {run_id}` lets it go on from its last finished step"

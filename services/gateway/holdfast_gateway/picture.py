@@ -185,7 +185,7 @@ def ending_frame(row: TailRow) -> bytes | None:
         case "failed":
             data = {"error": row.error}
         case "interrupted":
-            data = {"reason": (row.error or {}).get("code", "owner_lost")}
+            data = {"reason": (row.error or {}).get("code", "owner_lost"), "error": row.error}
     if event_id.n == 1:
         data["keep_through"] = row.keep_through
     return events.frame(event_id, _TYPES[row.status], data)

@@ -33,7 +33,7 @@ def event_of(ended: Ended) -> tuple[EventId, str, dict[str, Any]] | None:
     if ended.status == Status.FAILED:
         data["error"] = ended.error
     elif ended.status == Status.INTERRUPTED:
-        data["reason"] = "owner_lost"
+        data |= {"reason": "owner_lost", "error": ended.error}
     data["keep_through"] = ended.keep_through  # last: a tail that makes the event from the record writes the same bytes
     return EventId.parse(ended.terminal_event_id), f"run.{ended.status}", data
 

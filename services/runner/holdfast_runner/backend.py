@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import SchemaError, best_match
 
 from holdfast.errors import AgentFailed, LostOwnership
 from holdfast.store import Database, JournalStep, RunRow, owner
@@ -203,6 +203,13 @@ class RunBackend:
 
     async def ask(self, name: str, question: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Any:
         """Ask a person."""
+        if schema is not None:
+            try:
+                Draft202012Validator.check_schema(schema)
+            except SchemaError as error:
+                raise AgentFailed(
+                    "invalid_schema", f"the schema of question {name!r} is none: {error.message}"
+                ) from error
         request = {"question": question, "schema": schema}
         return await self._wait("ask", name, request, question=question, schema=schema)
 
@@ -229,7 +236,7 @@ class RunBackend:
     ) -> Any:
         encoded = encode(request, what=f"what {name!r} waits for", bytes_max=self._stage.bytes_max)
         with self._entered(name) as position:
-            step = Step(position, kind, clean_text(name)[:_NAME_CHARS_MAX], hash_of(encoded))
+            step = Step(position, kind, clean_text(name)[:_NAME_CHARS_MAX], hash_of(encoded), input=question)
             known = self._journal.replay(step)
             if known is not None and known.finished:
                 return _outcome(known)
@@ -237,9 +244,10 @@ class RunBackend:
             wait_id = uuid5(self._run.id, f"{position}/{kind}")
             child = None
             if child_metadata is not None:
-                asked_before = self._journal.wait(wait_id) is not None
+                earlier = self._journal.wait(wait_id)
+                there = earlier.child_run_id if earlier is not None else None
                 try:
-                    child = await self._child(position, name, request["input"], child_metadata, is_there=asked_before)
+                    child = await self._child(name, request["input"], child_metadata, there=there)
                 except AgentFailed as failed:
                     try:
                         await self.trying.fail(step, known.tries if known is not None else 1, failed)
@@ -257,21 +265,21 @@ class RunBackend:
             )
 
     async def _child(
-        self, position: str, agent: str, run_input: Any, metadata: Mapping[str, Any], *, is_there: bool
+        self, agent: str, run_input: Any, metadata: Mapping[str, Any], *, there: UUID | None
     ) -> owner.Child:
-        """The child run to make; one that ``is_there`` is only named, whatever became of its agent.
+        """The child run to make; one that is ``there`` is only named, whatever became of its agent.
 
         Raises:
             AgentFailed: ``unknown_agent``, ``invalid_input``, ``not_json``, ``too_large``.
         """
-        run_id = uuid5(self._run.id, f"{position}/child run")
-        if is_there:
-            return owner.Child(run_id, agent, "", run_input, {})
+        if there is not None:
+            return owner.Child(there, agent, "", run_input, {})
         encode(metadata, what=f"the metadata of child {agent!r}", bytes_max=self._stage.bytes_max)
         found = await until_known(lambda: owner.agent_of(self._db, agent))
         if found is None:
             raise AgentFailed("unknown_agent", f"no runner has loaded an agent named {agent!r}")
         refuse_misfit(run_input, found.input_schema, what=f"the input of child {agent!r}")
+        run_id = await until_known(lambda: owner.fresh_id(self._db))
         return owner.Child(run_id, agent, found.pool, run_input, dict(metadata))
 
 

@@ -129,7 +129,7 @@ async def _tell(lease: Lease, writer: EventWriter, ended: Finished) -> None:
     elif ended.status == "failed":
         data = {"error": ended.error}
     elif ended.status == "interrupted":
-        data = {"reason": (ended.error or {}).get("code", "owner_lost")}
+        data = {"reason": (ended.error or {}).get("code", "owner_lost"), "error": ended.error}
     try:
         await writer.tell_end(f"run.{ended.status}", data)
     except LostOwnership as lost:

@@ -25,6 +25,7 @@ from holdfast_runner.recorded_values import RecordedValues
 log = get_logger(__name__)
 T = TypeVar("T")
 _REPEAT_INTERVAL_S = 0.2
+_INPUT_CHARS_MAX = 300
 
 
 async def until_known(write: Callable[[], Awaitable[T]]) -> T:
@@ -70,6 +71,7 @@ class Known:
     call_id: str | None
     output: Any
     error: Mapping[str, str] | None
+    input: Any = None
 
     @property
     def finished(self) -> bool:
@@ -167,8 +169,7 @@ class Journal:
             return None
         if (known.kind, known.name, known.input_hash) != (step.kind, step.name, step.input_hash):
             self._diverge(
-                f"step {step.position}: the journal has {known.kind} {known.name!r} ({known.input_hash.hex()[:8]}), "
-                f"the agent now asks for {step.kind} {step.name!r} ({step.input_hash.hex()[:8]})",
+                f"step {step.position}: the journal has {_said(known)}, the agent now asks for {_said(step)}",
                 known.code_version,
             )
         if known.finished:
@@ -331,6 +332,13 @@ class Journal:
             self._keys.setdefault(position.rpartition(".")[0], {})[call_id] = position
 
 
+def _said(step: Step | Known) -> str:
+    """A step in words: what it is, its hash, and its input as far as it is short."""
+    shown = json.dumps(step.input, ensure_ascii=False) if step.input is not None else ""
+    clipped = shown if len(shown) <= _INPUT_CHARS_MAX else shown[: _INPUT_CHARS_MAX - 1] + "…"
+    return f"{step.kind} {step.name!r} ({step.input_hash.hex()[:8]}{': ' + clipped if clipped else ''})"
+
+
 def _around(position: str) -> Iterator[str]:
     """The steps within whose work a position may be (see ``positions``)."""
     place = position.find(".0.")
@@ -350,6 +358,7 @@ def _known(step: JournalStep) -> Known:
         step.call_id,
         step.output,
         step.error,
+        step.input,
     )
 
 

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from holdfast.errors import AgentFailed
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MESSAGE_CHARS_MAX = 4000
+_SHALLOW = 100
 
 
 def encode(value: Any, *, what: str, bytes_max: int) -> bytes:
@@ -25,6 +26,8 @@ def encode(value: Any, *, what: str, bytes_max: int) -> bytes:
     """
     try:
         encoded = to_json(value)
+        if encoded.count(b"[") + encoded.count(b"{") > _SHALLOW:
+            from_json(encoded)  # deeper than this can be written and not read
     except (ValueError, RecursionError) as error:
         raise AgentFailed("not_json", f"{what} is not a JSON value: {error}") from error
     if _NUL.search(encoded):

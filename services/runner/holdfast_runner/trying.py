@@ -27,29 +27,20 @@ Boundary = Callable[[Step | None], Awaitable[None]]
 Work = Callable[[int], Awaitable[Any]]
 """Does one try, told which it is."""
 
-UNKNOWN_SCHEMA: Mapping[str, Any] = {
-    "oneOf": [
-        {
-            "type": "object",
-            "required": ["outcome", "result"],
-            "properties": {"outcome": {"const": "done"}, "result": {}},
-            "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "required": ["outcome"],
-            "properties": {"outcome": {"const": "retry"}},
-            "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "required": ["outcome"],
-            "properties": {"outcome": {"const": "fail"}, "message": {"type": "string"}},
-            "additionalProperties": False,
-        },
+
+def unknown_schema(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """JSON schema of the answer to "was it done?"; ``result`` is that of the step's result, None: any."""
+    of_result = dict(result or {})
+    definitions = of_result.pop("$defs", None)
+    answers: list[dict[str, Any]] = [
+        {"properties": {"outcome": {"const": "done"}, "result": of_result}, "required": ["outcome", "result"]},
+        {"properties": {"outcome": {"const": "retry"}}, "required": ["outcome"]},
+        {"properties": {"outcome": {"const": "fail"}, "message": {"type": "string"}}, "required": ["outcome"]},
     ]
-}
-"""JSON schema of the answer to "was it done?"."""
+    schema: dict[str, Any] = {
+        "oneOf": [{"type": "object", **answer, "additionalProperties": False} for answer in answers]
+    }
+    return schema if definitions is None else {**schema, "$defs": definitions}
 
 
 class Trying:
@@ -117,7 +108,7 @@ class Trying:
                 self._in_work.discard(step.position)
                 self._stage.leave(step)
             if kind is FailureClass.NEEDS_PERSON:
-                await self._ask(step, tries, told["message"], failure=failure)
+                await self._ask(step, spec, tries, told["message"], failure=failure)
             self._stage.fail_try(step, tries, told)
             await asyncio.sleep(spec.retry.delay_s(failures))
 
@@ -234,9 +225,9 @@ class Trying:
         policy = self._policy(step, spec)
         asked = self._journal.wait(self._question_id(step, tries))
         if asked is not None and asked.done_at is None:  # work that needed a person, whatever its policy
-            await self._ask(step, tries, why, question=asked.question)
+            await self._ask(step, spec, tries, why, question=asked.question)
         if policy is OnUnknown.ASK:
-            await self._ask(step, tries, why)
+            await self._ask(step, spec, tries, why)
         if policy is OnUnknown.FAIL:
             failed = AgentFailed("unknown_outcome", f"step {step.name!r} may or may not have been done: {why}")
             await self.fail(step, tries, failed)
@@ -248,6 +239,7 @@ class Trying:
     async def _ask(
         self,
         step: Step,
+        spec: StepSpec,
         tries: int,
         why: str,
         *,
@@ -258,12 +250,14 @@ class Trying:
 
         Args:
             step: which.
+            spec: of it.
             tries: how often it was tried.
             why: nobody knows, for a person.
             question: as it was asked before.
             failure: how the last try ended.
         """
         await self._boundary(step)
+        schema = unknown_schema(spec.result_schema)
         wait_id = self._question_id(step, tries)
         question = question or {
             "type": "unknown",
@@ -271,11 +265,9 @@ class Trying:
             "step": {"position": step.position, "kind": step.kind, "name": step.name, "input": step.input},
             "tries": tries,
         }
-        await self._journal.open_wait(
-            wait_id, step, kind="unknown", question=question, schema=UNKNOWN_SCHEMA, failure=failure
-        )
+        await self._journal.open_wait(wait_id, step, kind="unknown", question=question, schema=schema, failure=failure)
         self._stage.begin_wait(step, tries)
-        await self._waiting.block(OpenWait(wait_id, step.position, "unknown", question, UNKNOWN_SCHEMA))
+        await self._waiting.block(OpenWait(wait_id, step.position, "unknown", question, schema))
 
 
 _CLASS_OF_UNKNOWN: Mapping[OnUnknown, FailureClass] = {

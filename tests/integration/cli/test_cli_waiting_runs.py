@@ -78,7 +78,7 @@ async def test_an_interrupted_run_is_resumed_and_forked_and_keeps_what_was_done(
     ended = await followed.end()
     assert ended.code == 4
     assert ended.err.endswith(
-        f"interrupted: owner_lost\n— `holdfast resume {run_id}` goes on from its last finished step —\n"
+        f"interrupted: owner_lost\n— `holdfast resume {run_id}` lets it go on from its last finished step —\n"
     )
     shown = (await waiting_shell("show", run_id)).out
     assert f"`holdfast resume {run_id}` lets it go on" in shown

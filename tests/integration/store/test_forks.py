@@ -133,7 +133,9 @@ async def test_a_fork_has_the_finished_steps_with_ids_of_its_own(record: Record)
         "0.0": ("0-3", "0-3", "a ", None),
         "1": ("0-4", "0-4", "outside ", {"": 2, "0.0": 1}),
         "2": ("0-5", "0-5", "", {"": 4}),
+        "3": (None, None, "", None),
     }
+    assert steps["3"].status == "started", "nobody knows how it ended: its policy decides in the fork too"
     assert {(step.attempt, step.told) for step in steps.values()} == {(0, True)}
     assert (steps["0.1"].recorded, steps["2"].status, steps["1"].output) == ([1], "failed", True)
     assert (await record.journal(lease), await record.row(lease.run_id)) == before, "the original stays as it is"
@@ -203,6 +205,12 @@ async def test_a_fork_hears_what_its_original_heard_and_replaces_its_answer(reco
     assert claimed is not None
     await record.finish(Lease(fork.id, who, 1), said="second!")
     assert await _heard(record, later) == ["first?", "first!", "second?", "third?", "third!", "second!"]
+    shown = await caller.messages(record.db, TENANT, "t", after=0, limit=100)
+    replaced = {
+        message.replaced_by for message in shown if message.run_id == original.run_id and message.role == "assistant"
+    }
+    assert replaced == {fork.id}
+    assert {message.replaced_by for message in shown if message.run_id != original.run_id} == {None}
     again = await _fork(record, fork.id)
     assert await _heard(record, again.id) == ["first?", "first!"], "a fork's fork hears the same"
     said = await caller.run_messages(record.db, fork.id)

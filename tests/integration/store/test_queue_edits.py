@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from holdfast.errors import NotFound
-from holdfast.store import caller
+from holdfast.store import caller, owner
 from tests.integration.store.interleaved import colliding
 from tests.integration.store.record import TENANT, Record, boot
 
@@ -149,3 +149,36 @@ async def test_f59_a_run_that_was_removed_before_it_began_is_not_edited(record: 
     await caller.queue_remove(record.db, TENANT, "t", run_id)
     assert await caller.queue_edit(record.db, TENANT, "t", run_id, {}) is None
     assert await caller.queue_first(record.db, TENANT, "t", run_id) is None
+
+
+@pytest.mark.parametrize("how", ["answer", "release", "reclaim"])
+async def test_f59_nothing_overtakes_a_run_that_has_begun(record: Record, how: str) -> None:
+    begun = await record.claimed(boot())
+    later, last = await record.submit(), await record.submit()
+    if how == "answer":
+        await record.ask(begun)
+        await record.suspend(begun)
+        await record.answer(begun)
+    else:
+        await (record.release(begun) if how == "release" else record.reclaim(begun))
+    assert await caller.queue_first(record.db, TENANT, "t", last) is not None
+    assert await _queue(record) == [begun.run_id, last, later]
+
+
+async def test_a_replay_is_told_what_the_first_attempt_was_told(record: Record) -> None:
+    """Whatever came to stand behind the run's own first message."""
+    await record.finish(await record.claimed(boot(), said="before?"), said="before!")
+    begun = await record.claimed(boot(), said="now?")
+    row = await caller.run(record.db, TENANT, begun.run_id)
+    before = await owner.said_before(record.db, row, limit=100)
+    other = await record.submit("elsewhere")
+    await record.db.run(
+        lambda connection: connection.execute(
+            "INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)"
+            " VALUES ($1, 't', $2, 'user', '[]', 'complete')",
+            TENANT,
+            other,
+        )
+    )
+    assert await owner.said_before(record.db, row, limit=100) == before
+    assert len(before) == 2

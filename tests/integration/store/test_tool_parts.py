@@ -33,10 +33,13 @@ async def _tool(record: Record, lease: Lease, position: str, call_id: str, n: in
         input_hash=b"t",
         tries=1,
         call_id=call_id,
-        input={"x": 1},
+        input={"of": call_id},
     )
     if n is not None:
         await record.checkpoint(lease, position, last_event_id=f"{lease.attempt}-{n}", **result)
+
+
+REFUSED = {"code": "refused", "message": "the call was refused before it was made, and the model was told why"}
 
 
 async def _parts(record: Record, thread: str = "t") -> list[Part]:
@@ -88,7 +91,7 @@ async def test_f61_an_id_that_comes_again_in_a_later_turn_has_the_result_of_that
     await record.finish(lease, Outcome.FAILED)
     assert await _parts(record) == [
         _text("one "), *_pair(again, status="completed", output="first"),
-        _text("two "), *_pair(again, status="cancelled", error={"code": "cancelled", "message": "not run"}),
+        _text("two "), *_pair(again, status="failed", error=REFUSED),
         _text("ten"), *_pair(again, status="completed", output="tenth"),
         {"type": "error", "code": "agent_error", "message": "it broke"},
     ]  # fmt: skip

@@ -54,6 +54,13 @@ def test_an_interruption_says_what_to_keep_unless_it_is_the_owners_own() -> None
     other = TailRow(UUID(int=1), "interrupted", 2, "2-1", None, None, None, "1-4")
     own = TailRow(UUID(int=1), "interrupted", 1, "1-7", None, {"code": "diverged", "message": "…"}, None, "1-4")
     waiting = TailRow(UUID(int=1), "waiting", 1, None, None, None, None, "1-4")
-    assert decode(ending_frame(other) or b"").data == {"reason": "owner_lost", "keep_through": "1-4"}
-    assert decode(ending_frame(own) or b"").data == {"reason": "diverged"}
+    assert decode(ending_frame(other) or b"").data == {
+        "reason": "owner_lost",
+        "error": None,
+        "keep_through": "1-4",
+    }
+    assert decode(ending_frame(own) or b"").data == {
+        "reason": "diverged",
+        "error": own.error,
+    }
     assert ending_frame(waiting) is None

@@ -83,7 +83,7 @@ async def test_run_takes_the_whole_input_of_an_agent_that_takes_no_chat(holdfast
         (("2-5", "run.cancelled", {}), 3, "cancelled\n"),
         (
             ("2-5", "run.interrupted", {"reason": "owner_lost"}), 4,
-            f"interrupted: owner_lost\n— `holdfast resume {RUN_ID}` goes on from its last finished step —\n",
+            f"interrupted: owner_lost\n— `holdfast resume {RUN_ID}` lets it go on from its last finished step —\n",
         ),
     ],
 )  # fmt: skip

@@ -132,7 +132,7 @@ def test_the_exit_code_and_the_last_words_say_how_it_ended(
     terminal = Terminal(Show.HELD).take(("1-1", event_type, data))
     assert terminal.end() == code
     assert terminal.verdicts == verdict
-    goes_on = ["`holdfast resume RUN` goes on from its last finished step"]
+    goes_on = ["`holdfast resume RUN` lets it go on from its last finished step"]
     assert terminal.notes == (goes_on if event_type == "run.interrupted" else [])
 
 

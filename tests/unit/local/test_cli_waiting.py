@@ -332,7 +332,7 @@ async def test_show_of_an_interrupted_run_says_how_it_goes_on(holdfast: Shell) -
         f"{RUN}/steps": page,
     }
     assert (
-        f"`holdfast resume {RUN_ID}` lets it go on from its last finished step"
+        f"bring back the agent's old code, then `holdfast resume {RUN_ID}` lets it go on"
         in (await holdfast("show", RUN_ID)).stdout
     )
 

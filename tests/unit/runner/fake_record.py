@@ -193,7 +193,18 @@ class FakeRecord:
         if failure is not None and wait_id not in self.waits:
             self.steps[position] = replace(step, errors=[*step.errors, failure])
         wait = self.waits.get(wait_id) or WaitRow(
-            wait_id, lease.run_id, position, kind, question, schema, None, None, _NOW, False, None, None
+            wait_id,
+            lease.run_id,
+            position,
+            kind,
+            question,
+            schema,
+            None,
+            child.run_id if child is not None else None,
+            _NOW,
+            False,
+            None,
+            None,
         )
         self.waits[wait_id] = replace(wait, recorded=[*wait.recorded, *recorded])
         await self._answer()

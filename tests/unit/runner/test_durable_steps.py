@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from holdfast.errors import AgentFailed
 from holdfast_agent import NeedsPersonError, OnUnknown, PermanentError, Retry, RetryableError, Run
@@ -97,6 +98,34 @@ async def test_f51_the_answer_decides_what_becomes_of_an_unknown_step(
     world.record.steps["0"] = replace(world.record.steps["0"], status=answer, output="by hand", error=error)
     await play(world, agent)
     assert (world.record.run.status, len(calls)) == (status, called)
+
+
+@dataclass
+class Receipt:
+    """What a tool of the next test returns."""
+
+    number: int
+
+
+async def test_f51_a_result_by_hand_is_what_the_step_s_function_says_that_it_returns(world: World) -> None:
+    async def charge() -> Receipt:
+        await asyncio.Event().wait()
+        return Receipt(1)
+
+    async def agent(run: Run) -> int:
+        return (await run.step("charge", charge)).number
+
+    await die_in_step(world, agent)
+    await play(world, agent)
+    [wait] = world.record.waits.values()
+    problems = [
+        Draft202012Validator(wait.schema).is_valid({"outcome": "done", "result": each}) for each in ({"number": 7}, "x")
+    ]
+    assert problems == [True, False]
+    world.record.wake()
+    world.record.steps["0"] = replace(world.record.steps["0"], output={"number": 7})
+    await play(world, agent)
+    assert world.record.run.output == 7
 
 
 @pytest.mark.parametrize("how", ["step", "run", "agent"])

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -248,6 +249,11 @@ async def test_a_child_that_runs_is_waited_for_even_when_its_agent_is_not_loaded
         return SimpleNamespace(pool="default", input_schema={}) if loaded[0] else None
 
     monkeypatch.setattr(owner, "agent_of", agent_of)
+
+    async def fresh_id(db: Any) -> UUID:
+        return uuid4()
+
+    monkeypatch.setattr(owner, "fresh_id", fresh_id)
 
     async def agent(run: Run) -> None:
         await run.gather(run.ask("which?"), run.call("other", {}))

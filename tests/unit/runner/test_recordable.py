@@ -88,3 +88,16 @@ def test_a_failure_is_bounded_and_clean() -> None:
     assert error_of(AgentFailed(404, None)) == {"code": "404", "message": "None"}  # type: ignore[arg-type]  # careless
     assert len(error["message"]) == 4000
     assert error["message"].endswith("\u2026")
+
+
+@pytest.mark.parametrize(("depth", "fits"), [(100, True), (190, True), (250, False), (5000, False)])
+def test_what_is_nested_too_deep_to_be_read_back_is_refused(depth: int, fits: bool) -> None:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    if fits:
+        assert from_json(encode(value, what="it", bytes_max=1 << 20)) == value
+        return
+    with pytest.raises(AgentFailed) as refused:
+        encode(value, what="it", bytes_max=1 << 20)
+    assert refused.value.code == "not_json"

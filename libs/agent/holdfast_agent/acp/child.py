@@ -15,6 +15,7 @@ from acp.schema import AgentCapabilities, ClientCapabilities, FileSystemCapabili
 from holdfast.errors import AgentFailed
 from holdfast_agent.acp.process import ChildProcess
 from holdfast_agent.acp.transport import Asked, Closed, LineTransport, Said, Update
+from holdfast_agent.acp.updates import cleaned
 from holdfast_agent.acp.workspace import Workspace
 
 T = TypeVar("T")
@@ -123,11 +124,12 @@ class Child:
                 f"Holdfast version {PROTOCOL_VERSION}",
             )
         self.capabilities = hello.agent_capabilities or AgentCapabilities()
-        self.about = {
+        about = {
             "protocol_version": hello.protocol_version,
             "agent": hello.agent_info.model_dump(mode="json", exclude_none=True) if hello.agent_info else None,
             "capabilities": self.capabilities.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
+        self.about = cleaned(about)
         self._methods = [method.id for method in hello.auth_methods or []]
         if self._command.auth_method is not None:
             call = self._connection.authenticate(method_id=self._command.auth_method)
@@ -242,11 +244,14 @@ class Child:
 
     def refusal(self, method: str, error: RequestError) -> AgentFailed:
         """What an error that the child answers means for the run."""
-        details = f" {error.data}" if error.data else ""
+        error_said = cleaned(str(error))
+        details = cleaned(f" {error.data}") if error.data else ""
         if error.code == RequestError.auth_required().code:
             known = ", ".join(self._methods) or "none"
-            return AgentFailed("auth_required", f"it wants to be logged in (its methods: {known}): {error}{details}")
-        return AgentFailed("acp_error", f"it answered {method} with an error: {error}{details}")
+            return AgentFailed(
+                "auth_required", f"it wants to be logged in (its methods: {known}): {error_said}{details}"
+            )
+        return AgentFailed("acp_error", f"it answered {method} with an error: {error_said}{details}")
 
     async def gone(self, closed: Closed | None = None) -> AgentFailed:
         """Why a child that has closed its output is no more there."""

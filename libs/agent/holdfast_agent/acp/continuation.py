@@ -34,10 +34,27 @@ def first_prompt(run_input: Any, history: Sequence[Said]) -> str:
         asked = str(run_input["prompt"])
     else:
         asked = str(run_input)
-    said = [f"{each.role}: {each.text}" for each in history if each.text and each.role in ("user", "assistant")]
+    said = [
+        f"{each.role}: {words}" for each in history if each.role in ("user", "assistant") and (words := _in_words(each))
+    ]
     if not said:
         return asked
     return f"What was said before in this conversation:\n\n{_newest(said, _HISTORY_CHARS_MAX)}\n\nNow:\n\n{asked}"
+
+
+def _in_words(said: Said) -> str:
+    """A message with its calls: what became of each is as much a part of what was said."""
+    words = []
+    for part in said.parts:
+        match part:
+            case {"type": "text", "text": text}:
+                words.append(str(text))
+            case {"type": "tool-result", "tool_name": name, "status": status}:
+                why = (part.get("error") or {}).get("message")
+                words.append(f"[{name}: {status}{f', {why}' if why else ''}]")
+            case _:
+                pass
+    return " ".join(word for word in words if word)
 
 
 def loaded_prompt(

@@ -14,7 +14,8 @@ Option = Mapping[str, Any]
 
 @dataclass
 class Permission:
-    """What a person has decided about one call. ``given``: a child was told, and began the call or let it be."""
+    """What a person has decided about one call. ``given``: a child was told, or began the call; ``used_by`` is that call, and
+    ``answered`` says that its request was answered. A call may begin before it asks: then it still has its answer to get."""
 
     tool_call_id: str
     fingerprint: str
@@ -24,11 +25,21 @@ class Permission:
     always: bool
     reason: str = ""
     given: bool = False
+    used_by: ToolCall | None = None
+    answered: bool = False
 
     def is_for(self, call: ToolCall) -> bool:
         """The same tool with the same input. The id counts for nothing: a child that was started anew gives another one, or the
         same one to something else."""
         return call.fingerprint == self.fingerprint
+
+    def use(self, call: ToolCall) -> None:
+        """It is used up, by this call."""
+        self.given, self.used_by, self.answered = True, call, False
+
+    def take_back(self) -> None:
+        """The call that used it had not begun after all."""
+        self.given, self.used_by, self.answered = False, None, False
 
 
 def request_of(call: ToolCall, options: Sequence[Option]) -> dict[str, Any]:

@@ -17,10 +17,13 @@ from pathlib import Path
 from acp import default_environment
 
 from holdfast.errors import AgentFailed
+from holdfast_agent.acp.updates import cleaned
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _STDERR_LINES_MAX = 20
 _STDERR_LINE_CHARS_MAX = 500
+_SWEEP_S_MAX = 4.0
+"""How long the launcher may take to kill everything: more than it gives itself, since it alone finds what left the group."""
 _KILL_S_MAX = 1.0
 _READ_BYTES = 64 * 1024
 
@@ -74,8 +77,8 @@ class ChildProcess:
 
     @property
     def last_words(self) -> str:
-        """The last lines of stderr."""
-        return "\n".join(self._stderr)
+        """The last lines of stderr, as the record can hold them."""
+        return str(cleaned("\n".join(self._stderr)))
 
     async def exited(self, timeout_s: float) -> int | None:
         """The exit code, negative for a signal; None when it has not ended within the time."""
@@ -101,7 +104,7 @@ class ChildProcess:
         """SIGKILL to everything that it has started. Returns when it is gone."""
         self.let_go()
         try:
-            if await self.exited(_KILL_S_MAX) is None:
+            if await self.exited(_SWEEP_S_MAX) is None:
                 self._signal(signal.SIGKILL)
                 await self.exited(_KILL_S_MAX)
         finally:

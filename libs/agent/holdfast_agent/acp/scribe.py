@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.errors import AgentFailed
 from holdfast_agent.acp.open_step import OpenStep
-from holdfast_agent.acp.story import Story, keyed_spec, message_spec
+from holdfast_agent.acp.permission import Permission
+from holdfast_agent.acp.story import Story, call_shown, keyed_spec, message_spec
 from holdfast_agent.acp.transport import Update
 from holdfast_agent.acp.updates import ToolCall, shortened, text_of
 from holdfast_agent.backend import OnUnknown
@@ -29,12 +30,15 @@ UNSAID = "the agent ended its turn without a word on how the call ended: it may 
 
 @dataclass
 class _Open:
-    """A call that goes on. ``step`` is None while it is only announced."""
+    """A call that goes on. ``step`` is None while it is only announced; from then on ``call_id`` and ``shown`` are the step's key
+    and input."""
 
     call: ToolCall
     step: OpenStep | None
     announced_at: float
     allowed: bool = False
+    call_id: str = ""
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Scribe:
@@ -103,20 +107,38 @@ class Scribe:
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    async def allow(self, call: ToolCall) -> None:
-        """A call is about to be told that it may go on: journal it."""
+    async def allow(self, call: ToolCall, permission: Permission | None = None) -> None:
+        """A call is about to be told that it may go on: journal it, and that it uses this permission."""
         await self.end_message()
         opened = self._calls.setdefault(call.id, _Open(call, None, asyncio.get_running_loop().time()))
         opened.allowed = True
         await self.open_announced(through=call.id)
+        if permission is None or permission.always:
+            return
+        if call_shown(opened.shown).fingerprint != permission.fingerprint:
+            await self._note_use(opened.call_id, permission)
+        if permission.used_by is not call:
+            permission.use(call)
+
+    async def _note_use(self, call_id: str, permission: Permission) -> None:
+        """The call's step has not all of its input (it began before it told that, or it is long): a replay would not see which
+        permission it uses, and the permission would count once more."""
+        note = OpenStep(self._run, message_spec(self._story.messages + 1))
+        try:
+            await note.begin()
+            used = {"call_id": call_id, "fingerprint": permission.fingerprint}
+            await note.end({"text": "", "permission": used})
+        finally:
+            await note.drop()
+        self._story.messages += 1
 
     async def open_announced(self, *, through: str | None = None) -> None:
         """Journal the calls that were announced, in their order; those up to one of them, or all."""
         for ident, each in list(self._calls.items()):
             if each.step is None:
                 self._story.began_call(each.call)
-                call_id = self._story.fresh_call_id(each.call.id)
-                each.step = OpenStep(self._run, keyed_spec("tool", each.call.name, call_id, shown=each.call.shown))
+                each.call_id, each.shown = self._story.fresh_call_id(each.call.id), each.call.shown
+                each.step = OpenStep(self._run, keyed_spec("tool", each.call.name, each.call_id, shown=each.shown))
                 await each.step.begin()
             if ident == through:
                 return

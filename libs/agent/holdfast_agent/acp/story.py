@@ -74,13 +74,15 @@ class Unfinished:
 
 @dataclass
 class Story:
-    """See the module. ``sittings`` are those of the present session; ``before`` those of earlier ones."""
+    """See the module. ``sittings`` are those of the present session; ``before`` those of earlier ones. ``calls`` are those that a
+    replay has found to have begun, by their key."""
 
     session: Mapping[str, Any] | None = None
     session_begun: bool = False
     turns: int = 0
     messages: int = 0
     call_ids: set[str] = field(default_factory=set)
+    calls: dict[str, ToolCall] = field(default_factory=dict)
     before: list[Sitting] = field(default_factory=list)
     sittings: list[Sitting] = field(default_factory=list)
     permissions: list[Permission] = field(default_factory=list)
@@ -128,9 +130,11 @@ class Story:
     def began_call(self, call: ToolCall) -> None:
         """A call has begun: a permission for this once is used up."""
         self.sittings[-1].items.append(CallItem(call, OPEN))
+        if any(each.used_by is call for each in self.permissions):
+            return  # a refused call has its permission before it is journalled
         permission = self.permission_for(call)
         if permission is not None:
-            permission.given = True
+            permission.use(call)
 
     def ended_call(self, call: ToolCall, status: str, result: str) -> None:
         """The end of a call is in the journal."""
@@ -143,10 +147,27 @@ class Story:
         self.sittings[-1].items = [
             item for item in self.sittings[-1].items if not (isinstance(item, CallItem) and item.call is call)
         ]
+        for permission in self.permissions:
+            if permission.used_by is call:
+                permission.take_back()  # as for a replay, which finds no such call
+
+    def used_permission(self, used: Mapping[str, Any]) -> None:
+        """A message step notes that a call uses a permission which its own step does not tell of. See :meth:`Scribe.allow`."""
+        call = self.calls.get(str(used["call_id"]))
+        if call is None:
+            return  # it came no further than to ask once more
+        for permission in self.permissions:
+            if not permission.given and permission.fingerprint == used["fingerprint"]:
+                permission.use(call)
+                return
 
     def permission_for(self, call: ToolCall) -> Permission | None:
-        """What was decided about a call, as long as it holds."""
-        return next((each for each in self.permissions if each.is_for(call) and (each.always or not each.given)), None)
+        """What was decided about a call, as long as it holds: that which the call has used when it began, before it asked; else
+        one that is left."""
+        fitting = [each for each in self.permissions if each.is_for(call)]
+        own = (each for each in fitting if each.used_by is call and not each.answered)
+        left = (each for each in fitting if each.always or not each.given)
+        return next(own, None) or next(left, None)
 
     def fresh_call_id(self, tool_call_id: str) -> str:
         """A journal key for a call. A child that was started anew may count its calls from the beginning again."""
@@ -232,6 +253,7 @@ async def _replay_keyed(run: Run, story: Story, step: RecordedStep) -> None:
     if step.status not in ("completed", "failed"):
         if call is not None:
             story.began_call(call)
+            story.calls[step.call_id] = call
         story.unfinished.append(Unfinished(step.kind, step.name, step.call_id, call, again=step.status == "retry"))
         return
     output: Mapping[str, Any] = {}
@@ -247,10 +269,13 @@ async def _replay_keyed(run: Run, story: Story, step: RecordedStep) -> None:
         if status == "asked":
             return
         story.began_call(call)
+        story.calls[step.call_id] = call
         story.ended_call(call, status, result)
     elif step.kind == "message":
         story.messages += 1
         story.said(str(output.get("text", "")))
+        if "permission" in output:
+            story.used_permission(output["permission"])
     elif failure is None:
         story.ended_turn(output)
     elif is_own(run, story):
@@ -272,13 +297,19 @@ def _outcome(output: Any, failure: AgentFailed | None) -> tuple[str, str]:
     return str(output.get("status", "completed")), str(output.get("text", output))
 
 
+def call_shown(shown: Mapping[str, Any]) -> ToolCall:
+    """The call as a replay knows it: from the input of its step."""
+    call = ToolCall(str(shown["tool_call_id"]))
+    call.title, call.kind = str(shown["title"]), str(shown.get("kind", ""))
+    call.raw_input = shown.get("raw_input")
+    return call
+
+
 def _call_of(step: RecordedStep) -> ToolCall:
     shown = step.input if isinstance(step.input, Mapping) else {}
     assert step.call_id is not None
-    call = ToolCall(str(shown.get("tool_call_id", step.call_id.partition("#")[0])))
-    call.title, call.kind = str(shown.get("title", step.name)), str(shown.get("kind", ""))
-    call.raw_input = shown.get("raw_input")
-    return call
+    ident = str(shown.get("tool_call_id", step.call_id.partition("#")[0]))
+    return call_shown({"title": step.name, **shown, "tool_call_id": ident})
 
 
 async def _nothing() -> Any:

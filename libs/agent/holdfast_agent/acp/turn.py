@@ -185,12 +185,15 @@ class Turn:
             return
         if permission is not None:
             approved, option = permission.approved, permission.option_id
-            permission.given = not approved  # one that allows is used up when the call begins
         else:
             approved = self._permissions == "allow"
             option = choose(request_of(call, asked.options)["options"], approved=approved)
         if permission is not None and option not in {each.get("optionId") for each in asked.options}:
             option = choose(request_of(call, asked.options)["options"], approved=approved)
         if approved and option is not None:
-            await self._scribe.allow(call)
+            await self._scribe.allow(call, permission)
+        if permission is not None and not approved:
+            permission.use(call)
+        if permission is not None and permission.given:
+            permission.answered = True  # a second request of the same call is another question
         await self._child.permit(asked, option)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -28,8 +30,10 @@ class Workspace:
         if line is None and limit is None:
             return text
         start = max((line or 1) - 1, 0)
-        lines = text.splitlines(keepends=True)
-        return "".join(lines[start : None if limit is None else start + limit])
+        # Not splitlines(), which splits at a form feed and at U+2028 too: editors and models do not count those.
+        *ended, rest = text.split("\n")
+        lines = [*(f"{each}\n" for each in ended), rest]
+        return "".join(lines[start : None if limit is None else start + max(limit, 0)])
 
     async def write(self, path: str, text: str) -> None:
         """Write a file whole; its folder is made when missing.
@@ -81,7 +85,14 @@ def _write(path: Path, text: str) -> None:
 def _opened(path: Path, flags: int) -> IO[bytes]:
     """Open what was resolved: a link that was put in its place since is not followed, a pipe is not waited for."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    return os.fdopen(descriptor, "wb" if flags & os.O_WRONLY else "rb")
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):  # fdopen() refuses a folder, and leaves it open
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    try:
+        return os.fdopen(descriptor, "wb" if flags & os.O_WRONLY else "rb")
+    except BaseException:  # whatever it is: nobody else knows the descriptor
+        os.close(descriptor)
+        raise
 
 
 def _refused(path: Path, error: OSError) -> RequestError:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 Number = int | float
 _CHARS_MAX = 500
 _BITS_MAX = 1024
+_DIGITS_MAX = 400
 _BINARY: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -20,6 +21,19 @@ _BINARY: Mapping[type[ast.operator], Callable[[Number, Number], Number]] = {
     ast.Pow: operator.pow,
 }
 _UNARY: Mapping[type[ast.unaryop], Callable[[Number], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+
+
+def _round(value: Number, digits: Number | None = None) -> Number:
+    """``round``, with few digits only: to round a whole number to -n digits, Python computes 10**n, and nothing can stop it."""
+    if digits is None:
+        return round(value)
+    if not isinstance(digits, int):
+        raise TypeError("a number is rounded to a whole number of digits")
+    if abs(digits) > _DIGITS_MAX:
+        raise OverflowError(f"a number is rounded to {_DIGITS_MAX} digits at the most")
+    return round(value, digits)
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
     "abs": abs,
     "ceil": math.ceil,
@@ -29,7 +43,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Number]] = {
     "log": math.log,
     "max": max,
     "min": min,
-    "round": round,
+    "round": _round,
     "sin": math.sin,
     "sqrt": math.sqrt,
     "tan": math.tan,

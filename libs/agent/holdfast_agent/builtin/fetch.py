@@ -8,10 +8,13 @@ leads nowhere else. Each redirect is checked like the first request. Proxies of 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import ipaddress
 import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpx2
@@ -20,6 +23,12 @@ BODY_BYTES_MAX = 256 * 1024
 REDIRECTS_MAX = 5
 TIMEOUT_S = 20.0
 _PORTS = {"http": 80, "https": 443}
+_CHARSETS = frozenset(
+    {"utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii", "koi8-r", "koi8-u", "gb2312", "gbk", "gb18030"}
+    | {"big5", "shift_jis", "euc_jp", "iso2022_jp", "euc_kr"}
+)
+"""By Python's names. There are codecs besides that are no charsets, or that make characters which no text may hold."""
+_CHARSET_FAMILIES = ("iso8859-", "cp125")
 _TEXTUAL = ("text/", "application/json", "application/xml", "application/javascript", "application/x-yaml")
 
 
@@ -56,6 +65,12 @@ class AllowList:
         return any(address in network for network in self.networks)
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes longer than all the rest of a client, and the loop stands still for it."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 async def fetch(url: str, allowed: AllowList) -> dict[str, object]:
     """``{"url", "status", "content_type", "text", "truncated"}`` of the last answer, its text cut at 256 KiB.
 
@@ -65,7 +80,9 @@ async def fetch(url: str, allowed: AllowList) -> dict[str, object]:
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
-            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_S) as client,
+            httpx2.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=TIMEOUT_S, verify=_certificates()
+            ) as client,
         ):
             for _ in range(REDIRECTS_MAX + 1):
                 answer = await _get(client, url, allowed)
@@ -74,7 +91,8 @@ async def fetch(url: str, allowed: AllowList) -> dict[str, object]:
                 url = answer
     except TimeoutError as error:
         raise FetchRefusedError(f"no whole answer within {TIMEOUT_S:g} s") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, ExceptionGroup) as error:
+        # a ValueError: a name or a redirect that is no address; a group: each way to connect has failed for its own reason
         raise FetchRefusedError(f"it did not work: {type(error).__name__}: {error}") from error
     raise FetchRefusedError(f"there are more than {REDIRECTS_MAX} redirects")
 
@@ -84,7 +102,10 @@ async def _get(client: httpx2.AsyncClient, url: str, allowed: AllowList) -> dict
     parsed = httpx2.URL(url)
     if parsed.scheme not in _PORTS or not parsed.host or parsed.userinfo:
         raise FetchRefusedError("only http and https addresses without a user's name are fetched")
-    address = await _address(parsed.host.lower().rstrip("."), parsed.port or _PORTS[parsed.scheme], allowed)
+    port = parsed.port if parsed.port is not None else _PORTS[parsed.scheme]
+    if not 0 < port < 2**16:
+        raise FetchRefusedError(f"there is no port {port}")
+    address = await _address(parsed.host.lower().rstrip("."), port, allowed)
     request = client.build_request(
         "GET",
         parsed.copy_with(host=str(address)),
@@ -105,7 +126,7 @@ async def _get(client: httpx2.AsyncClient, url: str, allowed: AllowList) -> dict
                 break
     finally:
         await answer.aclose()
-    text = bytes(body[:BODY_BYTES_MAX]).decode(answer.charset_encoding or "utf-8", errors="replace")
+    text = bytes(body[:BODY_BYTES_MAX]).decode(_charset(answer.charset_encoding), errors="replace")
     return {
         "url": url,
         "status": answer.status_code,
@@ -113,6 +134,15 @@ async def _get(client: httpx2.AsyncClient, url: str, allowed: AllowList) -> dict
         "text": text.replace("\x00", "\ufffd"),
         "truncated": len(body) > BODY_BYTES_MAX,
     }
+
+
+def _charset(said: str | None) -> str:
+    """What a text is read as: UTF-8, unless the answer says something else that is known to be harmless."""
+    try:
+        name = codecs.lookup(said or "utf-8").name
+    except (LookupError, ValueError):
+        return "utf-8"
+    return name if name in _CHARSETS or name.startswith(_CHARSET_FAMILIES) else "utf-8"
 
 
 def _is_text(content_type: str) -> bool:
@@ -147,7 +177,12 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
             return False
         if address.ipv4_mapped is not None:
             return _is_public(address.ipv4_mapped)
+        if address.is_site_local:
+            return False
+    elif address in _PROTOCOLS:
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # of which Python calls some global; one is a cloud's metadata

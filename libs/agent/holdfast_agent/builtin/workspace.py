@@ -17,6 +17,7 @@ from uuid import uuid4
 READ_BYTES_MAX = 256 * 1024
 WRITE_BYTES_MAX = 1024 * 1024
 LIST_MAX = 1000
+_OFFSET_MAX = 2**53 - 1  # what JSON's readers all keep exact; the system takes no more than 2**63
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -34,14 +35,22 @@ class Workspace:
         """``{"text", "size", "next_offset"}``: at most 256 KiB from a byte; ``next_offset`` is None at the end.
 
         Raises:
-            WorkspaceError: there is no such file, or it is not within.
+            WorkspaceError: there is no such file, it is not within, or no file is as long as the offset.
         """
+        if offset > _OFFSET_MAX:
+            raise WorkspaceError(f"an offset is {_OFFSET_MAX} at the most")
         with self._within(path) as (folder, name), _told(path):
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-            with os.fdopen(descriptor, "rb") as file:
+            try:
                 status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise WorkspaceError(f"{path!r} is not a file")
+                file = os.fdopen(descriptor, "rb") if stat.S_ISREG(status.st_mode) else None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if file is None:
+                os.close(descriptor)
+                raise WorkspaceError(f"{path!r} is not a file")
+            with file:
                 file.seek(max(0, offset))
                 content = file.read(READ_BYTES_MAX)
                 end = file.tell()

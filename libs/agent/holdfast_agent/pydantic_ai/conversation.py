@@ -23,6 +23,7 @@ from pydantic_ai.messages import (
 
 from holdfast_agent.backend import Said
 from holdfast_agent.pydantic_ai import tool_result
+from holdfast_agent.pydantic_ai.journal_json import unescaped
 from holdfast_agent.pydantic_ai.tool_result import DENIED
 
 _UNKNOWN: Mapping[str, Any] = {"status": "unknown"}
@@ -58,7 +59,9 @@ def _answer(parts: Sequence[Mapping[str, Any]]) -> Iterator[ModelMessage]:
         if part.get("type") == "text" and part.get("text"):
             open_parts.append(TextPart(part["text"]))
         elif part.get("type") == "tool-call":
-            call = ToolCallPart(part["tool_name"], _object(part.get("input")), tool_call_id=str(part["tool_call_id"]))
+            call = ToolCallPart(
+                part["tool_name"], _object(unescaped(part.get("input"))), tool_call_id=str(part["tool_call_id"])
+            )
             yield ModelResponse(parts=[*open_parts, call])
             open_parts = []
             found = results.get(call.tool_call_id)
@@ -74,7 +77,7 @@ def _object(arguments: Any) -> dict[str, Any]:
 def _result(call: ToolCallPart, result: Mapping[str, Any]) -> ToolReturnPart:
     status = str(result.get("status"))
     if status == "completed":
-        outcome, content = tool_result.said_of(result.get("output"))
+        outcome, content = tool_result.said_of(unescaped(result.get("output")))
         return ToolReturnPart(call.tool_name, content, call.tool_call_id, outcome=outcome)
     error = result.get("error") or {}
     words = error.get("message") or _WORDS.get(status, _WORDS["unknown"])

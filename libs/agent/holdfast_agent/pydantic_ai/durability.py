@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
 )
 from pydantic_ai.models import Model
+from pydantic_ai.output import OutputContext
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, RunContext
 
 from holdfast_agent.failures import PermanentError
@@ -90,6 +91,19 @@ class HoldfastDurability(BaseDurabilityCapability[Any]):
         """The model that sends a request: without its SDK's own retries, and able to go on from a prefix."""
         model_step.without_own_retries(model)
         return Continuing(model, self._prefix) if self._prefix is not None else None
+
+    async def wrap_output_process(
+        self,
+        ctx: RunContext[Any],
+        *,
+        output_context: OutputContext,
+        output: Any,
+        handler: Callable[[Any], Awaitable[Any]],
+    ) -> Any:
+        """An output function works as a tool does, and is a step as a tool is."""
+        if not output_context.has_function or ctx.partial_output or not self.in_durable_context:
+            return await handler(output)
+        return await self._backend.process_output(output_context, output, lambda: handler(output))
 
     async def handle_deferred_tool_calls(
         self,

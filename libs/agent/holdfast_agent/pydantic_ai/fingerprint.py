@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
+from pydantic import BaseModel, TypeAdapter
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext
 from pydantic_core import to_jsonable_python
+
+from holdfast_agent.pydantic_ai import model_step
 
 _OF_THIS_REPLAY = frozenset({"timestamp", "run_id", "conversation_id"})
 _MADE_UP_ID = "pyd_ai_"
@@ -43,14 +45,51 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(jsonable(value), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def call(messages: Sequence[ModelMessage], call_id: str | None, arguments: Any) -> str:
+    """A digest of what a tool is asked: the arguments as the model gave them, because a validator may fill in others each time.
+
+    ``arguments`` are the validated ones, for a call that no model has made (a tool makes it).
+    """
+    asked = (
+        part
+        for message in reversed(messages)
+        if isinstance(message, ModelResponse)
+        for part in message.parts
+        if isinstance(part, ToolCallPart) and part.tool_call_id == call_id
+    )
+    found = next(asked, None) if call_id is not None else None
+    return digest(model_step.arguments_of(found.args) if found is not None else arguments)
+
+
 def unit(cache_key: Sequence[object]) -> str:
     """A digest of what any other unit is asked. The run's context is not part of it: it is the run."""
     return digest([_plain(each) for each in cache_key if not isinstance(each, RunContext)])
 
 
 def jsonable(value: Any) -> Any:
-    """A value as JSON. What has no form in JSON stands as the name of its type: its text may hold an address."""
+    """A value as JSON, the same in every process: a set's members come in the order of their JSON.
+
+    What has no form in JSON stands as the name of its type: its text may hold an address.
+    """
+    if isinstance(value, BaseModel):
+        return jsonable(value.model_dump(warnings=False))
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: jsonable(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {_key(key): jsonable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(each) for each in value]
+    if isinstance(value, Set):
+        return _sorted(jsonable(each) for each in value)
     return to_jsonable_python(value, fallback=_unknown, inf_nan_mode="strings", bytes_mode="base64")
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else str(jsonable(key))
+
+
+def _sorted(members: Iterable[Any]) -> list[Any]:
+    return sorted(members, key=lambda each: json.dumps(each, sort_keys=True))
 
 
 def _plain(value: Any) -> Any:
@@ -65,6 +104,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, Set):
+        return _sorted(_plain(each) for each in value)
     return jsonable(value)
 
 

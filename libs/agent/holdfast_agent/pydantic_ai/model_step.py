@@ -7,7 +7,7 @@ for the thread's transcript.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx2
@@ -16,6 +16,7 @@ from pydantic_ai import exceptions
 
 from holdfast.errors import AgentFailed
 from holdfast_agent.failures import PermanentError, RetryableError
+from holdfast_agent.pydantic_ai.journal_json import mended
 from holdfast_agent.retry import Retry
 
 CODES = frozenset({"model_unavailable", "model_refused"})
@@ -38,7 +39,7 @@ class ModelFailedError(exceptions.ModelAPIError, AgentFailed):
 
 def output_of(payload: Any, not_tools: frozenset[str]) -> dict[str, Any]:
     """The step's output. ``payload`` is the response as JSON; ``not_tools`` are the names by which a model gives its output."""
-    response = _short(_mended(payload))
+    response = _short(mended(payload))
     for part in _calls(response):
         part["args"] = _mended_arguments(part.get("args"))
     calls = [
@@ -130,22 +131,10 @@ def _calls(response: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     return (part for part in response["parts"] if part["part_kind"] == "tool-call")
 
 
-def _mended(value: Any) -> Any:
-    """With U+FFFD for what no record can hold: NUL characters and surrogates without their other half."""
-    if isinstance(value, str):
-        value = value.replace("\x00", "\ufffd")
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, Mapping):
-        return {_mended(key): _mended(each) for key, each in value.items()}
-    if isinstance(value, Sequence):
-        return [_mended(each) for each in value]
-    return value
-
-
 def _mended_arguments(arguments: Any) -> Any:
     """Arguments come as JSON text, in which such a character is an escape."""
     if not isinstance(arguments, str) or "\\u" not in arguments:
         return arguments
     read = arguments_of(arguments)
-    mended = _mended(read)
-    return arguments if mended == read else json.dumps(mended)
+    better = mended(read)
+    return arguments if better == read else json.dumps(better)

@@ -5,6 +5,7 @@ model request                         a step of kind ``model``; its text, reason
 tool call                             a step of kind ``tool``, keyed by the tool call's id, so that calls may run side by side
 arguments' validation by a function,  a keyed step that may be repeated
 listing of an MCP server's tools
+an output function                    a keyed step of kind ``output``; of unknown outcome it is asked about like a tool
 an operation of a capability          a keyed step; of unknown outcome it is asked about like a tool
 what an event handler does            no step: viewers have the events already
 ====================================  ==========================================================================================
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_ai.durable_exec import (
     CapabilityOperationId,
     DurableOperationId,
@@ -32,11 +34,15 @@ from pydantic_ai.durable_exec import (
     ToolsetValidateToolArgumentsId,
     record_durable_unit,
 )
+from pydantic_ai.exceptions import ModelRetry, ToolRetryError
+from pydantic_ai.output import OutputContext
+from pydantic_ai.tools import RunContext
 
 from holdfast.errors import AgentFailed
 from holdfast_agent.backend import StepSpec
 from holdfast_agent.codec import from_record, to_record
 from holdfast_agent.pydantic_ai import fingerprint, model_step, tool_result
+from holdfast_agent.pydantic_ai.journal_json import escaped, mended, unescaped
 from holdfast_agent.pydantic_ai.seamless import Prefix
 from holdfast_agent.pydantic_ai.tool_step import METADATA_KEY, PLAIN, ToolStep
 from holdfast_agent.retry import Retry
@@ -92,8 +98,8 @@ class StepBackend(JournalCallableOperationBackend[ToolStep]):
             case ToolsetCallToolId():
                 return await self._call_tool(body, cache_key, config)
             case ToolsetValidateToolArgumentsId():
-                tool, arguments, ctx = _tool_key(cache_key)
-                spec = StepSpec("check", tool, {"arguments": arguments}, arguments, f"check:{ctx.tool_call_id}")
+                tool, asked, shown, ctx = _tool_key(cache_key)
+                spec = StepSpec("check", tool, asked, shown, f"check:{ctx.tool_call_id}")
                 return await self._step(replace(spec, idempotent=True), body)
             case CapabilityOperationId():
                 return await self._step(self._keyed("capability", _last(name), cache_key), body)
@@ -109,10 +115,10 @@ class StepBackend(JournalCallableOperationBackend[ToolStep]):
             prefix = await self._prefix.found(self._run) if self._prefix is not None else ""
             self._run.emit_text(prefix)
             payload: Any = await _told(body)()
-            if prefix:
-                payload = model_step.with_prefix(payload, prefix)
             if not operation.streaming:
                 _show_whole(self._run, payload)
+            if prefix:  # which viewers have already
+                payload = model_step.with_prefix(payload, prefix)
             usage = payload["usage"]
             self._run.emit_usage(input_tokens=usage["input_tokens"], output_tokens=usage["output_tokens"])
             return model_step.output_of(payload, not_tools)
@@ -127,7 +133,7 @@ class StepBackend(JournalCallableOperationBackend[ToolStep]):
             raise model_step.ModelFailedError(model, failed) from failed
 
     async def _call_tool(self, body: Body, cache_key: tuple[Any, ...], config: ToolStep) -> Any:
-        tool, arguments, ctx = _tool_key(cache_key)
+        tool, asked, shown, ctx = _tool_key(cache_key)
 
         async def work() -> Any:
             return tool_result.to_output(await body())
@@ -135,8 +141,8 @@ class StepBackend(JournalCallableOperationBackend[ToolStep]):
         spec = StepSpec(
             "tool",
             tool,
-            {"arguments": arguments},
-            arguments,
+            asked,
+            shown,
             ctx.tool_call_id or self._key(tool),
             idempotent=config.idempotent,
             on_unknown=config.on_unknown,
@@ -144,6 +150,36 @@ class StepBackend(JournalCallableOperationBackend[ToolStep]):
             timeout_s=config.timeout_s,
         )
         return tool_result.from_output(await self._step(spec, work))
+
+    async def process_output(self, context: OutputContext, given: Any, process: Callable[[], Awaitable[Any]]) -> Any:
+        """Call an output function, and the validators behind it. ``given`` is what it is asked.
+
+        Raises:
+            ModelRetry: it asks the model for something better; the same at each replay.
+        """
+        name = context.function_name or "output"
+        if context.tool_call is not None:
+            asked: Any = model_step.arguments_of(context.tool_call.args)
+            key = f"output:{context.tool_call.tool_call_id}"
+        else:
+            # a value has been through a validator, which may fill in others each time; the model's step before it says enough
+            asked, key = given if isinstance(given, str) else None, self._key(f"output:{name}")
+
+        async def work() -> Any:
+            try:
+                payload = {"kind": "tool_return", "result": await process()}
+            except ModelRetry as retry:
+                payload = {"kind": "model_retry", "message": retry.message}
+            except (ToolRetryError, ValidationError) as retry:
+                payload = {"kind": "model_retry", "message": str(retry)}
+            return tool_result.to_output(payload)
+
+        shown = mended(fingerprint.jsonable(given if asked is None else asked))
+        done = await self._step(StepSpec("output", name, {"asked": fingerprint.digest(asked)}, shown, key), work)
+        payload = tool_result.from_output(done)
+        if payload["kind"] == "model_retry":
+            raise ModelRetry(payload["message"])
+        return payload["result"]
 
     def _keyed(self, kind: str, name: str, cache_key: tuple[object, ...]) -> StepSpec:
         asked = fingerprint.unit(cache_key)
@@ -160,11 +196,11 @@ class StepBackend(JournalCallableOperationBackend[ToolStep]):
         async def work() -> Any:
             nonlocal done_now
             done_now = True
-            return to_record(await body(), what=f"the output of step {spec.name!r}")
+            return to_record(escaped(mended(await body())), what=f"the output of step {spec.name!r}")
 
         output = await self._run.backend.step(spec, work)
         record_durable_unit(executed=done_now)
-        return from_record(output, what=f"the output of step {spec.name!r}")
+        return unescaped(from_record(output, what=f"the output of step {spec.name!r}"))
 
 
 def _tool_config(_operation_id: DurableOperationId, tool: Any, _tool_name: str) -> Any:
@@ -174,10 +210,11 @@ def _tool_config(_operation_id: DurableOperationId, tool: Any, _tool_name: str) 
     return False if said is False else ToolStep.of(said)
 
 
-def _tool_key(cache_key: tuple[Any, ...]) -> tuple[str, Any, Any]:
+def _tool_key(cache_key: tuple[Any, ...]) -> tuple[str, Any, Any, RunContext[Any]]:
+    """A tool's name, what it is asked (to be compared at a replay), what people are shown of that, and the call's context."""
     name, arguments, ctx, _ = cache_key
-    shown = to_record(fingerprint.jsonable(arguments), what=f"the arguments of tool {name!r}")
-    return name, shown, ctx
+    asked = {"arguments": fingerprint.call(ctx.messages, ctx.tool_call_id, arguments)}
+    return name, asked, mended(fingerprint.jsonable(arguments)), ctx
 
 
 def _last(name: str) -> str:

@@ -85,7 +85,7 @@ def durable(
             models=models,
         )
         output = _json(result.output)
-        if not isinstance(output, str) and result.response.tool_calls:
+        if result.response.tool_calls:
             # given by an output tool's call: no words of the model's, but the answer that viewers and the thread are to have
             run.emit_text(_text(output))
         return output
@@ -109,7 +109,7 @@ def _json(output: Any) -> Any:
 
 
 def _text(output: Any) -> str:
-    return json.dumps(output, ensure_ascii=False)
+    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 
 
 def _description(agent: AbstractAgent[Any, Any]) -> str:

@@ -198,6 +198,13 @@ async def agent_of(db: Database, name: str) -> AgentRow | None:
     return row_as(AgentRow, row) if row is not None else None
 
 
+async def fresh_id(db: Database) -> UUID:
+    """An id for a child run, by the record's clock."""
+    row = await db.fetchrow("id_fresh")
+    assert row is not None
+    return UUID(str(row["id"]))
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     """A run that another one starts and waits for. Its thread is its own: ``child-<run id>``."""

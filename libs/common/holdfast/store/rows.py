@@ -267,7 +267,7 @@ class ThreadRow:
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A message of a thread's transcript; ``seq`` is its place."""
+    """A message of a thread's transcript; ``seq`` is its place. ``replaced_by`` is the fork whose answer stands for this one."""
 
     id: UUID
     run_id: UUID
@@ -276,6 +276,7 @@ class MessageRow:
     parts: list[Mapping[str, Any]]
     status: str
     created_at: datetime
+    replaced_by: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

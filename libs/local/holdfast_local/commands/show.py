@@ -11,7 +11,7 @@ import click
 
 from holdfast_local.calling import call, gateway_options, json_option, print_json, run_argument
 from holdfast_local.listing import age, between, printable, table
-from holdfast_local.questions import asked, is_question, ways_to_answer
+from holdfast_local.questions import asked, is_question, way_on, ways_to_answer
 
 if TYPE_CHECKING:
     from holdfast_local.api import Gateway
@@ -77,7 +77,7 @@ def _about(run: Mapping[str, Any]) -> Iterator[str]:
         if value is not None:
             yield f"{name.ljust(width)}  {printable(str(value))}"
     if run["status"] == "interrupted":
-        yield from ["", f"`holdfast resume {run['id']}` lets it go on from its last finished step"]
+        yield from ["", way_on(run["id"], run.get("error"))]
 
 
 def _waits(run: Mapping[str, Any]) -> Iterator[str]:

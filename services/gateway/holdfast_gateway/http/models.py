@@ -183,6 +183,7 @@ class Message(Answered):
     parts: list[dict[str, Any]] = Field(examples=[[{"type": "text", "text": "Hello"}]])
     created_at: datetime
     status: Literal["complete", "incomplete", "failed"]
+    replaced_by: UUID | None = Field(description="the run, a fork on this thread, whose answer stands for this one")
 
     @classmethod
     def of(cls, row: MessageRow) -> Message:

@@ -19,7 +19,8 @@ WITH claimed AS (
 ), abandoned AS (
     UPDATE runs r
     SET status = 'failed', attempt = r.attempt + 1, terminal_event_id = (r.attempt + 1) || '-1', finished_at = now(),
-        error = '{"code": "abandoned", "message": "a later run of the thread was started"}'
+        error = jsonb_build_object('code', 'abandoned', 'message', 'a later run of the thread was started'
+                                   || coalesce(', after this one was interrupted: ' || (r.error ->> 'message'), ''))
     FROM claimed c
     WHERE r.tenant_id = c.tenant_id AND r.thread_id = c.thread_id AND r.status = 'interrupted' AND r.id <> c.id
     RETURNING r.*

@@ -1,4 +1,5 @@
--- Copy a run's finished steps to its fork, within the transaction that holds the original's lock. Their events are of attempt 0, from
+-- Copy a run's steps to its fork: the finished ones, and, of all of it, those whose outcome nobody knows, which their policy decides
+-- about, within the transaction that holds the original's lock. Their events are of attempt 0, from
 -- 0-2 on (0-1 is run.queued), in the order in which they were finished. What a suspended attempt had shown outside of steps goes with
 -- the next step that is copied, its counts by scope too, or the replay would show it again. The first copied step has all values that
 -- were recorded before that place, since another row than the step that used a value may have carried it.
@@ -26,10 +27,15 @@ WITH chosen AS (
 )
 INSERT INTO steps (run_id, position, kind, name, input_hash, status, tries, attempt, output, error, shown_text, last_event_id, finish_id,
                    started_at, finished_at, call_id, input, code_version, timeout_s, errors, recorded, emits, told)
-SELECT $2, c.position, c.kind, c.name, c.input_hash, c.status, c.tries, 0, c.output, c.error,
+SELECT $2::uuid, c.position, c.kind, c.name, c.input_hash, c.status, c.tries, 0, c.output, c.error,
        (SELECT coalesce(string_agg(t.shown_text, '' ORDER BY t.attempt), '') FROM carried t WHERE t.k = c.k) || c.shown_text,
        '0-' || (c.k + 1), '0-' || (c.k + 1), c.started_at, c.finished_at, c.call_id, c.input, c.code_version, c.timeout_s, c.errors,
        CASE WHEN c.k = 1 THEN (SELECT coalesce(jsonb_agg(v.value), '[]') FROM recorded r, jsonb_array_elements(r.recorded) v) ELSE '[]' END,
        n.emits, true
 FROM chosen c LEFT JOIN counts n ON n.k = c.k
+UNION ALL
+SELECT $2::uuid, s.position, s.kind, s.name, s.input_hash, s.status, s.tries, 0, NULL::jsonb, NULL::jsonb, '', NULL, NULL,
+       s.started_at, NULL::timestamptz, s.call_id, s.input, s.code_version, s.timeout_s, s.errors, '[]'::jsonb, NULL::jsonb, true
+FROM steps s
+WHERE s.run_id = $1 AND $3::text IS NULL AND s.status IN ('started', 'retry') AND s.kind NOT IN ('ask', 'sleep', 'child')
 RETURNING position

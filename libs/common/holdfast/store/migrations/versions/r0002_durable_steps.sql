@@ -105,29 +105,37 @@ CREATE OR REPLACE FUNCTION run_keep_through(of_run uuid) RETURNS text LANGUAGE s
 -- The parts of the message that ends a run: what it keeps of its answer, then `rest`, the text beyond that, then the error. Each tool
 -- call of a finished model step is followed by its result, whatever became of it: a provider refuses a call without one. The step
 -- behind a call is the last one with its id before the next model step (a call that was put off has two), since ids may come again
--- in later turns.
+-- in later turns; its input is what the tool was really called with. A call without a step was refused when the model went on behind
+-- it. Tool calls of a run without model steps (an agent that is a child process) stand for themselves.
 -- VOLATILE, so that it reads with a snapshot of its own, taken after the run's row was locked (see 0001).
 CREATE FUNCTION run_parts(of_run uuid, rest text, error jsonb) RETURNS jsonb LANGUAGE sql VOLATILE
 RETURN (
     WITH placed AS (
-        SELECT s.kind, s.status, s.call_id, s.output, s.error, s.shown_text, coalesce(s.finish_id, s.last_event_id) AS finish_id,
+        SELECT s.kind, s.name, s.input, s.status, s.call_id, s.output, s.error, s.shown_text, coalesce(s.finish_id, s.last_event_id) AS finish_id,
                step_order(s.position) AS place,
                count(*) FILTER (WHERE s.kind = 'model') OVER (ORDER BY step_order(s.position)) AS turn
         FROM steps s WHERE s.run_id = of_run
     ), behind AS (
-        SELECT DISTINCT ON (turn, call_id) turn, call_id, status, output, error
+        SELECT DISTINCT ON (turn, call_id) turn, call_id, input, status, output, error
         FROM placed WHERE call_id IS NOT NULL AND kind <> 'model' ORDER BY turn, call_id, place DESC
     ), kept AS (
         SELECT row_number() OVER (ORDER BY event_order(k.finish_id), k.place NULLS FIRST) AS n, k.shown_text, k.turn, k.calls
         FROM (SELECT finish_id, place, shown_text, turn,
-                     CASE WHEN kind = 'model' AND jsonb_typeof(output -> 'tool_calls') = 'array' THEN output -> 'tool_calls' END AS calls
+                     CASE WHEN kind = 'model' AND jsonb_typeof(output -> 'tool_calls') = 'array' THEN output -> 'tool_calls'
+                          WHEN kind = 'tool' AND call_id IS NOT NULL AND NOT EXISTS (SELECT FROM placed WHERE kind = 'model')
+                          THEN jsonb_build_array(jsonb_build_object('id', call_id, 'name', name, 'input', input)) END AS calls
               FROM placed WHERE status IN ('completed', 'failed')
+              UNION ALL
+              SELECT NULL, place, '', turn, jsonb_build_array(jsonb_build_object('id', call_id, 'name', name, 'input', input))
+              FROM placed WHERE status IN ('started', 'retry') AND kind = 'tool' AND call_id IS NOT NULL
+                AND NOT EXISTS (SELECT FROM placed WHERE kind = 'model')
               UNION ALL
               SELECT a.finish_id, NULL, a.shown_text, NULL, NULL
               FROM attempts a WHERE a.run_id = of_run AND a.ended_why = 'waiting') k
     ), calls AS (
         SELECT k.n, c.m, jsonb_build_object('tool_call_id', c.call -> 'id', 'tool_name', c.call -> 'name') AS named,
-               c.call -> 'input' AS input, b.status, b.output, b.error
+               coalesce(b.input, c.call -> 'input') AS input, b.status, b.output, b.error,
+               k.turn < (SELECT max(turn) FROM placed) AS answered
         FROM kept k
         CROSS JOIN LATERAL jsonb_array_elements(k.calls) WITH ORDINALITY AS c (call, m)
         LEFT JOIN behind b ON b.turn = k.turn AND b.call_id = c.call ->> 'id'
@@ -139,6 +147,8 @@ RETURN (
         SELECT n, m, 2, NULL, jsonb_build_object('type', 'tool-result') || named || CASE
             WHEN status = 'completed' THEN jsonb_build_object('status', 'completed', 'output', output)
             WHEN status = 'failed' THEN jsonb_build_object('status', 'failed', 'error', error)
+            WHEN status IS NULL AND answered THEN '{"status": "failed", "error": {"code": "refused",
+                   "message": "the call was refused before it was made, and the model was told why"}}'
             WHEN status IS NULL THEN '{"status": "cancelled", "error": {"code": "cancelled", "message": "not run"}}'
             ELSE '{"status": "unknown", "error": {"code": "unknown",
                    "message": "nobody knows how it ended: it may or may not have been done"}}' END
