@@ -23,7 +23,7 @@ def _measures(seed: int) -> dict[str, tuple[Measure, int]]:
         "recovery.kill": (recovery.kill_to_resumed, 20),
         "recovery.freeze": (recovery.freeze_to_resumed, 20),
         "recovery.nats": (recovery.nats_restarts, 20),
-        "steps": (steps.resume_of_2000_steps, 3),
+        "steps": (steps.resume_of_2000_steps, 5),
         "recovery.links": (lambda rounds, say: recovery.link_cuts(rounds, say, seed=seed), 50),
     }
 
