@@ -12,6 +12,7 @@ from uuid import UUID
 
 from holdfast.runs import TERMINAL, EventId
 from holdfast.store import Database, JournalStep, KeptText, TailRow, WaitRow, caller
+from holdfast.store.rows import in_snapshot
 from holdfast.wire import events
 
 
@@ -56,39 +57,13 @@ class Picture:
                 "attempt": run.attempt,
                 "run_owner_pod": run.run_owner_pod,
             },
-            "steps": [_shown(each) for each in self.kept if isinstance(each, JournalStep) or each.shown_text],
+            "steps": [in_snapshot(each) for each in self.kept if isinstance(each, JournalStep) or each.shown_text],
         }
         if self.waits:
             data["run"]["waiting"] = [_open(wait) for wait in self.waits]
         if self.rest:
             data["partial_text"] = self.rest
         return events.frame(at, "snapshot", data)
-
-
-def _shown(kept: JournalStep | KeptText) -> dict[str, Any]:
-    if isinstance(kept, KeptText):
-        return {
-            "position": None,
-            "kind": "text",
-            "name": "",
-            "status": "completed",
-            "output": None,
-            "error": None,
-            "text": kept.shown_text,
-            "last_event_id": kept.last_event_id,
-        }
-    return {
-        "position": kept.position,
-        "kind": kept.kind,
-        "call_id": kept.call_id,
-        "input": kept.input,
-        "name": kept.name,
-        "status": kept.status,
-        "output": kept.output,
-        "error": kept.error,
-        "text": kept.shown_text,
-        "last_event_id": kept.last_event_id,
-    }
 
 
 def _open(wait: WaitRow) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 from holdfast.errors import AgentFailed, LostOwnership
 from holdfast.logs import get_logger
 from holdfast.runs import EventId
-from holdfast.store import JournalStep, KeptText, RunRow
+from holdfast.store import JournalStep, RunRow
+from holdfast.store.rows import in_snapshot
 from holdfast_runner.event_writer import EventWriter
 from holdfast_runner.journal import Journal, Step
 from holdfast_runner.recordable import clean_text
@@ -53,7 +54,7 @@ class Stage:
         kept = journal.kept
         self._transcript = Transcript([each.shown_text for each in kept])
         self._outside = Outside(each.emits for each in kept)
-        self._finished = [_shown_kept(each) for each in kept]
+        self._finished = [in_snapshot(each) for each in kept]
         self.unwritten_values = journal.values.unwritten
         self._working: set[str] = set()
         self._closed = False
@@ -222,30 +223,4 @@ def _shown_step(
         "error": error,
         "text": text,
         "last_event_id": str(finish_id),
-    }
-
-
-def _shown_kept(kept: JournalStep | KeptText) -> dict[str, Any]:
-    if isinstance(kept, KeptText):
-        return {
-            "position": None,
-            "kind": "text",
-            "name": "",
-            "status": "completed",
-            "output": None,
-            "error": None,
-            "text": kept.shown_text,
-            "last_event_id": kept.last_event_id,
-        }
-    return {
-        "position": kept.position,
-        "kind": kept.kind,
-        "name": kept.name,
-        "call_id": kept.call_id,
-        "input": kept.input,
-        "status": kept.status,
-        "output": kept.output,
-        "error": kept.error,
-        "text": kept.shown_text,
-        "last_event_id": kept.last_event_id,
     }

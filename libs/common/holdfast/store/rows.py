@@ -182,6 +182,33 @@ class KeptText:
     emits: Any
 
 
+def in_snapshot(kept: JournalStep | KeptText) -> dict[str, Any]:
+    """An entry of a ``snapshot`` event's ``steps``: a finished step, or text that was shown outside any (``position`` null)."""
+    if isinstance(kept, KeptText):
+        return {
+            "position": None,
+            "kind": "text",
+            "name": "",
+            "status": "completed",
+            "output": None,
+            "error": None,
+            "text": kept.shown_text,
+            "last_event_id": kept.last_event_id,
+        }
+    return {
+        "position": kept.position,
+        "kind": kept.kind,
+        "call_id": kept.call_id,
+        "input": kept.input,
+        "name": kept.name,
+        "status": kept.status,
+        "output": kept.output,
+        "error": kept.error,
+        "text": kept.shown_text,
+        "last_event_id": kept.last_event_id,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class WaitRow:
     """What a run waits for: ``kind`` is ask, sleep, child or unknown (a step whose outcome a person is asked for).
