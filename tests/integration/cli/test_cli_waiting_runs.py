@@ -77,9 +77,8 @@ async def test_an_interrupted_run_is_resumed_and_forked_and_keeps_what_was_done(
     waiting_stack.services["runner-1"].kill()
     ended = await followed.end()
     assert ended.code == 4
-    assert ended.err.endswith(
-        f"interrupted: owner_lost\n— `holdfast resume {run_id}` lets it go on from its last finished step —\n"
-    )
+    assert "\ninterrupted: owner_lost: the pod " in ended.err
+    assert ended.err.endswith(f"\n— `holdfast resume {run_id}` lets it go on from its last finished step —\n")
     shown = (await waiting_shell("show", run_id)).out
     assert f"`holdfast resume {run_id}` lets it go on" in shown
     assert [step["unknown"] for step in json.loads((await waiting_shell("show", run_id, "--json")).out)["steps"]] == [

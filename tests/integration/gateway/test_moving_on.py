@@ -86,7 +86,9 @@ async def test_a_run_that_its_owner_has_interrupted_ends_its_stream_with_the_own
     stream = await world.follow(run["id"])
     await stream.until_end()
     assert (stream.ids[-1], stream.types[-1]) == ("1-5", "run.interrupted")
-    assert stream.events[-1].data == {"reason": "diverged"}  # and nothing of what to keep: it is the owner's own
+    told = stream.events[-1].data
+    assert (told["reason"], told["error"]["code"]) == ("diverged", "diverged")
+    assert "keep_through" not in told, "it is the owner's own"
     assert (await post(world, f"/v1/runs/{run['id']}/resume"))[0] == 202
     heir = await world.claim(run["id"], pod="runner-2")
     await heir.finish()

@@ -79,7 +79,11 @@ async def test_runs_that_fail_or_are_interrupted_are_told_and_free_their_thread(
     assert await world.request_of(following) is not None
     assert failed.data["error"]["code"] == "owner_lost"
     assert looped.data["error"]["code"] == "crash_loop"
-    assert asked.data == {"reason": "owner_lost", "keep_through": "1-2"}
+    assert (asked.data["reason"], asked.data["error"]["code"], asked.data["keep_through"]) == (
+        "owner_lost",
+        "owner_lost",
+        "1-2",
+    )
     assert {str(event.id) for event in (failed, looped, asked)} == {"2-1"}
     assert {event.data["keep_through"] for event in (failed, looped, asked)} == {"1-2"}
 
