@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 EXPORT := $(UV) export --frozen --quiet --no-emit-workspace --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check chaos bench lock clean
+.PHONY: help install up test lint check chaos bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -19,18 +19,20 @@ install: $(INSTALLED) ## make .venv with everything in requirements.lock and the
 up: $(INSTALLED) ## the whole system on this machine (ARGS="--runners 3"); Ctrl-C stops it
 	@$(BIN)/holdfast up $(ARGS)
 
-test: $(INSTALLED) ## every test but the long chaos; container tests run when a Docker engine is reachable (ARGS="-k F05")
+test: $(INSTALLED) ## every test but the long chaos, of the slow ones a sample (SLOW=1: all); container tests run when a Docker engine is reachable (ARGS="-k f05")
 	$(BIN)/pytest -n 3 --dist loadfile -m "not chaos" $(ARGS)
 
-check: $(INSTALLED) ## format, lint, types, import layers, unit tests: seconds
+lint: $(INSTALLED) ## format, lint, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## the same, and unit tests: seconds
 	$(BIN)/pytest -q -n 2 tests/unit
 
 chaos: $(INSTALLED) ## kill and stall real processes for minutes (SEED=…, ROUNDS=… reach the tests as environment)
-	$(BIN)/pytest -m chaos $(ARGS)
+	$(BIN)/pytest -m chaos $(or $(ARGS),tests/chaos tests/integration/durable tests/integration/acp)
 
 bench: $(INSTALLED) ## measure what docs/ states (ONLY=… for one of them)
 	$(BIN)/python -m bench $(ONLY)

@@ -18,6 +18,8 @@ from tests.support.wait import wait_until
 from tests.unit.agent_acp.journal_double import Backend, Died, Record, attempt
 from tests.unit.agent_acp.play import Play
 
+pytestmark = pytest.mark.slow  # two processes for each test
+
 _TO_NEXT: list[dict[str, Any]] = [
     {"say": "Hello. "},
     {"call": {"title": "Write a"}},

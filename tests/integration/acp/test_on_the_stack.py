@@ -129,6 +129,7 @@ async def test_a_whole_session(stage: Any) -> None:
     assert steps["Write c"]["status"] == "failed"
 
 
+@pytest.mark.slow
 async def test_the_next_run_of_a_thread_knows_what_was_said(stage: Any) -> None:
     play = stage([{"say": "The answer is 42."}])
     await play.submit()
@@ -138,6 +139,7 @@ async def test_the_next_run_of_a_thread_knows_what_was_said(stage: Any) -> None:
     assert "assistant: The answer is 42." in play.prompts()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [True, False], ids=["load", "no_load"])
 @pytest.mark.parametrize(
     "point", ["before the prompt", "within text", "within a call", "at a permission", "after the answer"]
@@ -205,6 +207,7 @@ async def _kill_at(play: Staged, point: str) -> None:
     await play.kill_owner()
 
 
+@pytest.mark.slow
 async def test_its_runner_is_drained(stage: Any) -> None:
     held = {"call": {"title": "Next", "hold": "on"}}
     play = stage([{"say": "Hello. "}, {"wait": "go"}, {"call": {"title": "Write a"}}, held, {"say": "End."}])
@@ -227,6 +230,7 @@ async def test_its_runner_is_drained(stage: Any) -> None:
     assert await play.text() == await play.viewed() == "Hello. End."
 
 
+@pytest.mark.slow
 async def test_a_cancel_leaves_no_process(stage: Any) -> None:
     play = stage([{"say": "Hello. "}, {"hang": True}], deaf=True, grandchild=True)
     await play.submit()
@@ -237,6 +241,7 @@ async def test_a_cancel_leaves_no_process(stage: Any) -> None:
     assert play.lines("signals") == ["SIGINT"]
 
 
+@pytest.mark.slow
 async def test_an_abnormal_exit_fails_the_run_with_its_last_words(stage: Any) -> None:
     play = stage([{"say": "Hello. "}, {"exit": 7, "stderr": "no more tokens\n"}])
     await play.submit()
@@ -248,6 +253,7 @@ async def test_an_abnormal_exit_fails_the_run_with_its_last_words(stage: Any) ->
     assert await play.text() == "Hello. "
 
 
+@pytest.mark.slow
 async def test_f62_a_session_that_disagrees_ends_diverged_with_both_sides(stage: Any) -> None:
     play = stage([{"say": "Hello. "}, {"call": {"title": "Write a", "hold_after": "never"}}])
     await play.submit()

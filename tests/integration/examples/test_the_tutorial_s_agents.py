@@ -56,6 +56,7 @@ async def test_chat_tries_a_busy_model_again(desk: Desk) -> None:
     assert [error["try"] for error in step["errors"]] == [1, 2]
 
 
+@pytest.mark.slow
 async def test_chat_killed_in_the_middle_of_an_answer_is_one_answer(desk: Desk) -> None:
     run_id = await desk.submit("chat", "many:60 stamp once more")
     viewer, following = viewer_of(desk, run_id)
@@ -101,6 +102,7 @@ async def test_ledger_fails_at_once_where_no_other_try_would_help(desk: Desk) ->
     assert desk.lines("ledger.txt") == []
 
 
+@pytest.mark.slow
 async def test_ledger_killed_between_two_tries_goes_on_trying(desk: Desk) -> None:
     run_id = await desk.submit("ledger", "12.50 USD")
     viewer, following = viewer_of(desk, run_id)
@@ -114,6 +116,7 @@ async def test_ledger_killed_between_two_tries_goes_on_trying(desk: Desk) -> Non
     assert desk.lines("ledger.txt") == [f"{run_id}/1 12.50 USD = 6.2500 EUR"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [True, False], ids=["it was done", "it was not done"])
 async def test_f51_ledger_killed_in_the_middle_of_the_line_asks_whether_it_stands_there(desk: Desk, done: bool) -> None:
     desk.write("rates.json", RATES)
@@ -162,6 +165,7 @@ async def test_quotes_refuses_what_its_schema_does_not_allow(desk: Desk) -> None
     assert answer.status_code == 422
 
 
+@pytest.mark.slow
 async def test_quotes_killed_while_all_shops_are_asked_asks_again(desk: Desk) -> None:
     run_id = await desk.submit("quotes", "", input={"item": "lamp"})
     viewer, following = viewer_of(desk, run_id)
@@ -199,6 +203,7 @@ async def test_refund_denied_pays_nothing(desk: Desk) -> None:
     assert (await last_message(desk, run))["parts"] == [{"type": "text", "text": "Not paid back: worn."}]
 
 
+@pytest.mark.slow
 async def test_refund_does_not_pay_more_than_was_asked_for(desk: Desk) -> None:
     run_id = await desk.submit("refund", "900")
     wait = await desk.asked(run_id, "ask")
@@ -208,6 +213,7 @@ async def test_refund_does_not_pay_more_than_was_asked_for(desk: Desk) -> None:
     assert desk.lines("paid_back.txt") == []
 
 
+@pytest.mark.slow
 async def test_refund_loses_its_runner_at_every_wait_and_in_the_payment(desk: Desk) -> None:
     desk.block("paid_back.txt")
     run_id = await desk.submit("refund", "900")
@@ -271,6 +277,7 @@ async def test_order_uses_all_of_it(desk: Desk) -> None:
     assert [each["status"] for each in listed if each["parent_run_id"] == run_id] == ["completed"]
 
 
+@pytest.mark.slow
 async def test_order_killed_in_the_middle_of_the_payment_pays_once(desk: Desk) -> None:
     desk.block("payments.txt")
     run_id = await _up_to_the_parcel(desk)
@@ -287,6 +294,7 @@ async def test_order_killed_in_the_middle_of_the_payment_pays_once(desk: Desk) -
     assert run["output"]["paid"] == "415 cents to south"
 
 
+@pytest.mark.slow
 async def test_order_cancelled_takes_its_child_with_it(desk: Desk) -> None:
     run_id = await desk.submit("order", "lamp")
     child = (await desk.asked(run_id, "child"))["child_run_id"]

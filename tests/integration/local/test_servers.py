@@ -60,6 +60,7 @@ async def _last(url: str) -> bytes | None:
     return message.data
 
 
+@pytest.mark.slow
 async def test_postgres_keeps_its_data_over_a_stop(postgres: PostgresServer, tmp_path: Path) -> None:
     await postgres.start()
     await _execute(postgres.url, "create table t as select 7 as n")
@@ -92,6 +93,7 @@ async def test_postgres_survives_kill_9(postgres: PostgresServer) -> None:
     assert await _execute(postgres.url, "select n from t") == 7
 
 
+@pytest.mark.slow
 async def test_postgres_ends_orphaned_backends_before_it_starts_again(postgres: PostgresServer) -> None:
     await postgres.start()
     assert postgres.pid is not None
@@ -115,6 +117,7 @@ async def test_postgres_refuses_whoever_has_no_password(postgres: PostgresServer
     assert (postgres.data_dir / "password").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="where to look is known on Linux only")
 async def test_postgres_leaves_no_shared_memory_when_killed(postgres: PostgresServer) -> None:
     await postgres.start()
@@ -128,6 +131,7 @@ async def test_postgres_leaves_no_shared_memory_when_killed(postgres: PostgresSe
     await wait_until(lambda: not held(), description="the segment to be given back")
 
 
+@pytest.mark.slow
 async def test_frozen_postgres_answers_nobody_and_goes_on(postgres: PostgresServer) -> None:
     await postgres.start()
     connection = await asyncpg.connect(postgres.url)
@@ -142,6 +146,7 @@ async def test_frozen_postgres_answers_nobody_and_goes_on(postgres: PostgresServ
     assert postgres.pid is None
 
 
+@pytest.mark.slow
 async def test_postgres_that_dies_at_its_start_says_why(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -152,6 +157,7 @@ async def test_postgres_that_dies_at_its_start_says_why(tmp_path: Path) -> None:
     assert server.pid is None
 
 
+@pytest.mark.slow
 async def test_postgres_starts_over_when_initdb_was_killed(postgres: PostgresServer) -> None:
     unfinished = postgres.data_dir / "cluster.unfinished"
     unfinished.mkdir(parents=True)
@@ -160,6 +166,7 @@ async def test_postgres_starts_over_when_initdb_was_killed(postgres: PostgresSer
     assert await _execute(postgres.url, "select 1") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 @pytest.mark.parametrize("reachable", [True, False])
 async def test_postgres_runs_as_nobody_without_user_namespaces(
@@ -211,6 +218,7 @@ async def test_nats_takes_more_consumers_than_its_default_and_has_a_monitor(nats
     assert b'"default_max_consumers": -1' in await asyncio.to_thread(ask)
 
 
+@pytest.mark.slow
 async def test_frozen_nats_answers_nobody_and_goes_on(nats_server: NatsServer) -> None:
     await nats_server.start()
     await _publish(nats_server.url, b"one")
@@ -237,6 +245,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 async def test_servers_end_with_a_killed_owner_and_start_again_on_its_data(tmp_path: Path) -> None:
     owner = await asyncio.create_subprocess_exec(sys.executable, "-c", _OWNER, str(tmp_path), stdout=subprocess.PIPE)

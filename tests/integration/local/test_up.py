@@ -62,6 +62,7 @@ async def test_it_says_what_runs_and_ctrl_c_stops_all_of_it_in_order(start_up: S
     assert ended[-1] == "reaper ended"
 
 
+@pytest.mark.slow
 async def test_sigterm_stops_it_too_and_the_data_stays(start_up: StartUp, tmp_path: Path) -> None:
     up = await _up(start_up)
     addresses = json.loads((tmp_path / "data" / "up.json").read_text())
@@ -114,6 +115,7 @@ async def test_a_second_one_on_the_same_port_is_refused_and_touches_nothing(star
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 async def test_a_killed_process_is_started_again_with_a_line_that_says_so(start_up: StartUp) -> None:
     up = await _up(start_up)
     before = up.pids()["runner-1"]
@@ -126,6 +128,7 @@ async def test_a_killed_process_is_started_again_with_a_line_that_says_so(start_
     await up.says(f"runner-1 (pid {second}) ended: killed by SIGKILL; starting it again in 0.5 s")
 
 
+@pytest.mark.slow
 async def test_a_killed_postgres_comes_back_on_its_port_and_data(start_up: StartUp, tmp_path: Path) -> None:
     up = await _up(start_up)
     url = json.loads((tmp_path / "data" / "up.json").read_text())["postgres_url"]
@@ -148,6 +151,7 @@ async def test_a_killed_postgres_comes_back_on_its_port_and_data(start_up: Start
     await wait_until(answers, description="Postgres to answer with its data")
 
 
+@pytest.mark.slow
 async def test_without_restart_it_says_that_a_process_stays_down(start_up: StartUp) -> None:
     up = await _up(start_up, "--no-restart")
     pid = up.pids()["runner-1"]
@@ -159,6 +163,7 @@ async def test_without_restart_it_says_that_a_process_stays_down(start_up: Start
     assert len([line for line in up.lines if line.startswith("runner-1 ") and STATUS_LINE.match(line)]) == 1
 
 
+@pytest.mark.slow
 async def test_a_second_ctrl_c_kills_at_once(start_up: StartUp, stand_ins: Path) -> None:
     (stand_ins / "stubborn-runner-1").touch()
     up = await _up(start_up)
@@ -170,6 +175,7 @@ async def test_a_second_ctrl_c_kills_at_once(start_up: StartUp, stand_ins: Path)
     await _nothing_left(pids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "starts"), [("78", 1), ("3", 3)])
 async def test_a_service_that_never_starts_ends_it_with_the_reason(
     start_up: StartUp, stand_ins: Path, code: str, starts: int
@@ -191,6 +197,7 @@ async def test_ctrl_c_while_it_starts(start_up: StartUp) -> None:
     assert not up.said("Traceback")
 
 
+@pytest.mark.slow
 async def test_existing_servers_are_used_and_left_alone(start_up: StartUp, tmp_path: Path) -> None:
     postgres, nats = PostgresServer(tmp_path / "postgres"), NatsServer(tmp_path / "nats")
     await asyncio.gather(postgres.start(), nats.start())
@@ -207,6 +214,7 @@ async def test_existing_servers_are_used_and_left_alone(start_up: StartUp, tmp_p
         await asyncio.gather(postgres.stop(), nats.stop())
 
 
+@pytest.mark.slow
 async def test_several_gateways_listen_on_neighbouring_ports(start_up: StartUp) -> None:
     port = free_ports(1)[0]
     up = await start_up("--gateways", "2", "--runners", "0", "--reapers", "0", port=port)
@@ -214,6 +222,7 @@ async def test_several_gateways_listen_on_neighbouring_ports(start_up: StartUp) 
     assert f"http://127.0.0.1:{port + 1}" in up.said("gateway-2")[0]
 
 
+@pytest.mark.slow
 async def test_it_says_what_it_waits_for_and_goes_on(start_up: StartUp, stand_ins: Path) -> None:
     (stand_ins / "late-runner-2").write_text("agents of mine: ImportError: no such thing")
     up = await start_up()
@@ -224,6 +233,7 @@ async def test_it_says_what_it_waits_for_and_goes_on(start_up: StartUp, stand_in
     assert len(up.said("waiting for ")) == 1
 
 
+@pytest.mark.slow
 async def test_settings_of_the_environment_are_taken_or_told_of(
     start_up: StartUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +258,7 @@ class Agents:
         new.replace(self._path)
 
 
+@pytest.mark.slow
 async def test_reload_replaces_the_runners_one_after_another(start_up: StartUp, stand_ins: Path) -> None:
     agents = Agents(stand_ins)
     agents.save("VERSION = 'v0'\n")
@@ -271,6 +282,7 @@ async def test_reload_replaces_the_runners_one_after_another(start_up: StartUp, 
     assert not up.said(" ended: ")
 
 
+@pytest.mark.slow
 async def test_reload_of_a_broken_file_keeps_the_other_runners_until_it_is_mended(
     start_up: StartUp, stand_ins: Path
 ) -> None:

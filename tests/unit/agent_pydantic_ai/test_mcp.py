@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pydantic_ai
 import pytest
-from fastmcp.client.transports import StdioTransport
 from pydantic_ai.capabilities import SetToolMetadata
-from pydantic_ai.mcp import MCPToolset
 
 from holdfast_agent import Agent
 from holdfast_agent.pydantic_ai import durable, tool_step
@@ -20,6 +18,10 @@ SERVER = Path(__file__).with_name("mcp_server.py")
 
 
 def _agent(notes: Path, *names: str) -> tuple[Agent, Script]:
+    # imported late: seconds of computing time, which every process that collects tests would spend
+    from fastmcp.client.transports import StdioTransport  # noqa: PLC0415
+    from pydantic_ai.mcp import MCPToolset  # noqa: PLC0415
+
     script = Script(
         [
             [call(0, "shout", '{"text": "a"}', "c1"), call(1, "shout", '{"text": "b"}', "c2")],
@@ -80,6 +82,9 @@ async def test_several_servers_are_listed_side_by_side(tmp_path: Path) -> None:
 
 
 async def test_tools_of_a_server_may_be_marked_as_repeatable(tmp_path: Path) -> None:
+    from fastmcp.client.transports import StdioTransport  # noqa: PLC0415
+    from pydantic_ai.mcp import MCPToolset  # noqa: PLC0415
+
     script = Script([[call(0, "shout", '{"text": "a"}', "c1")], ["Loud enough."]])
     server = StdioTransport(sys.executable, [str(SERVER), str(tmp_path / "notes")], keep_alive=False)
     agent = pydantic_ai.Agent(

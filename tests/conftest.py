@@ -1,0 +1,59 @@
+"""Which of the slow tests run.
+
+Tests marked ``slow`` start, kill and restart whole processes, many seconds each. A run of everything takes a sample of them,
+with a new seed each time; ``SLOW=1 make test`` takes all, ``SEED=…`` takes the same sample again. Who names a file, a test or
+``-k`` gets all that match.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+_SLOW = "SLOW"
+_SLOW_DEFAULT = 0.25
+_TAKEN = "HOLDFAST_TEST_SLOW_TESTS"  # "all" or "sample": what the session decided, for its workers
+
+
+def _fraction() -> float:
+    return min(1.0, max(0.0, float(os.environ.get(_SLOW) or _SLOW_DEFAULT)))
+
+
+def _takes_a_sample(config: pytest.Config) -> bool:
+    """Nothing was named, so everything is meant."""
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword and _fraction() < 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decide once, before workers are made: they inherit the environment."""
+    os.environ.setdefault("SEED", str(time.time_ns() % 1_000_000))
+    if _TAKEN not in os.environ:
+        os.environ[_TAKEN] = "sample" if _takes_a_sample(config) else "all"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """A session that is run by a test decides for itself."""
+    if not hasattr(config, "workerinput"):
+        os.environ.pop(_TAKEN, None)
+
+
+def pytest_report_header() -> str:
+    """Say what is left out, and how to get it."""
+    if os.environ[_TAKEN] == "all":
+        return f"slow tests: all, SEED={os.environ['SEED']}"
+    return f"slow tests: {_fraction():.0%} of them, chosen by SEED={os.environ['SEED']} (all of them: SLOW=1)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests that are not in the sample: the same ones in every worker."""
+    if os.environ[_TAKEN] == "all":
+        return
+    slow = sorted((item for item in items if item.get_closest_marker("slow")), key=lambda item: item.nodeid)
+    chosen = random.Random(os.environ["SEED"]).sample(slow, round(len(slow) * _fraction()))
+    left_out = set(slow) - set(chosen)
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
