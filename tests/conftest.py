@@ -2,7 +2,7 @@
 
 Tests marked ``slow`` start, kill and restart whole processes, many seconds each. A run of everything takes a sample of them,
 with a new seed each time; ``SLOW=1 make test`` takes all, ``SEED=…`` takes the same sample again. Who names a file, a test or
-``-k`` gets all that match.
+``-k`` gets all that match. Properties are tried with random examples, by the same fraction.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import random
 import time
 
 import pytest
+from hypothesis import settings
 
-_SLOW = "SLOW"
-_SLOW_DEFAULT = 0.25
+from tests.support.samples import examples, fraction
+
 _TAKEN = "HOLDFAST_TEST_SLOW_TESTS"  # "all" or "sample": what the session decided, for its workers
 
 
-def _fraction() -> float:
-    return min(1.0, max(0.0, float(os.environ.get(_SLOW) or _SLOW_DEFAULT)))
+# no deadline, since machines are busy; a failure prints what reproduces it
+settings.register_profile("holdfast", deadline=None, print_blob=True, derandomize=False, max_examples=examples(100))
+settings.load_profile("holdfast")
 
 
 def _takes_a_sample(config: pytest.Config) -> bool:
     """Nothing was named, so everything is meant."""
-    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword and _fraction() < 1
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.keyword and fraction() < 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,7 +46,7 @@ def pytest_report_header() -> str:
     """Say what is left out, and how to get it."""
     if os.environ[_TAKEN] == "all":
         return f"slow tests: all, SEED={os.environ['SEED']}"
-    return f"slow tests: {_fraction():.0%} of them, chosen by SEED={os.environ['SEED']} (all of them: SLOW=1)"
+    return f"slow tests: {fraction():.0%} of them, chosen by SEED={os.environ['SEED']} (all of them: SLOW=1)"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ[_TAKEN] == "all":
         return
     slow = sorted((item for item in items if item.get_closest_marker("slow")), key=lambda item: item.nodeid)
-    chosen = random.Random(os.environ["SEED"]).sample(slow, round(len(slow) * _fraction()))
+    chosen = random.Random(os.environ["SEED"]).sample(slow, round(len(slow) * fraction()))
     left_out = set(slow) - set(chosen)
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])

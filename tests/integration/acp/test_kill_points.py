@@ -37,6 +37,7 @@ each_kind = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @each_kind
 async def test_f62_killed_at_any_write_a_run_ends_as_if_nobody_had(tmp_path: Path, load: bool, killed: str) -> None:
     """A sample of them, another one each time; ``make chaos`` takes all."""
@@ -80,6 +81,7 @@ async def _killed_at(tmp_path: Path, *, load: bool, killed: str, sample: int | N
     assert not wrong, "\n".join(wrong[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", [True, False], ids=["load", "no load"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_f62_killed_again_and_again_a_run_ends_as_if_nobody_had(tmp_path: Path, load: bool, seed: int) -> None:

@@ -14,7 +14,7 @@ from tests.support.kills.points import Point
 from tests.support.kills.world import Kill, KillWorld, kill_world
 
 _AT_ONCE = 4
-_SAMPLE = 12
+_SAMPLE = 8
 _ROUNDS_FOR_ALL = 5
 _TOLD_CHARS_MAX = 600
 pytestmark = pytest.mark.asyncio(loop_scope="module")

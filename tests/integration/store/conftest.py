@@ -13,15 +13,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from hypothesis import settings
 
 from holdfast.store import Database
 from holdfast.store.migrate import migrate
 from holdfast_local.servers import PostgresServer
 from tests.integration.store.record import Record
-
-settings.register_profile("holdfast", deadline=None, print_blob=True)
-settings.load_profile("holdfast")
 
 # those whose rows refer to others' first
 _TABLES = ("idempotency_keys", "waits", "messages", "steps", "attempts", "runs", "threads", "agents", "api_keys")

@@ -45,6 +45,7 @@ from tests.integration.store.world import (
     Suspend,
     World,
 )
+from tests.support.samples import examples
 
 _RUNS_MAX = 10
 _POSITIONS = st.sampled_from(["0", "1.0"])
@@ -286,6 +287,6 @@ def test_the_record_does_what_the_pure_table_says(url: str) -> None:
                 super().__init__(runner, Record(db))
 
         try:
-            run_state_machine_as_test(Machine, settings=settings(max_examples=50, stateful_step_count=40))
+            run_state_machine_as_test(Machine, settings=settings(max_examples=examples(50), stateful_step_count=40))
         finally:
             runner.run(db.close())

@@ -19,6 +19,7 @@ from holdfast.wire.events import decode, frame, split
 from holdfast_gateway.batch import Batch
 from holdfast_gateway.continuity import Continuity
 from holdfast_gateway.picture import Picture
+from tests.support.samples import examples
 
 RUN = UUID(int=1)
 SIDE_BY_SIDE_MAX = 3
@@ -353,7 +354,7 @@ def histories(draw: st.DrawFn) -> History:
     return history
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(histories(), st.data())
 def test_whatever_the_log_lost_the_viewer_ends_with_what_the_record_holds(
     history: History, data: st.DataObject

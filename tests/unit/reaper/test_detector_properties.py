@@ -24,6 +24,7 @@ from holdfast_reaper.detector import (
     SelfSeen,
     detect,
 )
+from tests.support.samples import examples
 from tests.unit.reaper.script import SETTINGS, boot
 from tests.unit.reaper.simulate import Pod, Reaper, Span, World
 
@@ -71,7 +72,7 @@ _anything_but_death = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     world=_anything_but_death,
     start_over_s=st.one_of(st.just(float("inf")), _time),
@@ -85,7 +86,7 @@ def test_no_pod_that_keeps_beating_is_ever_declared_dead(
     assert detect(trace, SETTINGS) == []
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 @given(
     living=st.integers(0, 5),
     stops=st.lists(st.floats(8, 25), min_size=1, max_size=5),
@@ -105,7 +106,7 @@ def test_a_pod_that_stops_for_good_is_declared_dead_in_time(
         assert deaths[pod.name].declared_at <= _clear_from(trace, pod.stops_s, within_s) + within_s
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(_anything_but_death, st.lists(_time, max_size=3))
 def test_the_same_trace_gives_the_same_verdicts(world: tuple[tuple[Pod, ...], Reaper], stops: list[float]) -> None:
     gone = [Pod(f"gone-{number}", 50 + number, stops_s=at) for number, at in enumerate(stops)]
@@ -126,7 +127,7 @@ _soup = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(soup=st.lists(_soup, max_size=60), paused=_spans(0.1, 6))
 def test_whatever_comes_each_death_has_its_evidence(soup: list[Event], paused: tuple[Span, ...]) -> None:
     own: list[Event] = [SelfSeen(at / 10) for at in range(0, 400, 9) if not any(a <= at / 10 < b for a, b in paused)]

@@ -23,6 +23,7 @@ from holdfast.wire import events
 from holdfast_agent import Agent, AgentFailed, Retry, Run
 from holdfast_runner.execution import Execution, Links, Stop
 from holdfast_runner.work_threads import WorkThreads
+from tests.support.samples import examples
 from tests.unit.runner.fake_log import FakeLog
 from tests.unit.runner.fake_record import FakeRecord
 
@@ -215,6 +216,6 @@ async def _play(script: list[Stage], happening: list[tuple[int, str]]) -> None:
 
 
 @given(stages, happenings)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_whatever_happens_log_and_record_say_the_same(script: list[Stage], happening: list[tuple[int, str]]) -> None:
     asyncio.run(_play(script, happening))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.runs import Fold
+from tests.support.samples import examples
 from tests.unit.runs.scripted_run import Line, ScriptedRun, scripted_runs
 
 
@@ -19,7 +20,7 @@ def read(lines: Iterable[Line], viewer: Fold | None = None) -> Fold:
 
 
 @given(scripted_runs())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_viewer_ends_with_what_the_record_holds(run: ScriptedRun) -> None:
     viewer = read(run.log)
     assert viewer.text == run.text()
@@ -61,7 +62,7 @@ def test_a_zombies_late_words_change_nothing(run: ScriptedRun, data: st.DataObje
 
 
 @given(scripted_runs())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_right_after_a_takeover_a_viewer_shows_nothing_unfinished(run: ScriptedRun) -> None:
     for at in run.resumed_at:
         viewer = read(run.log[: at + 1])
