@@ -8,10 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 
 from bench import recovery, steps
 from bench.figures import Row, versions
+from bench.streams import measure as streams
+from bench.streams.cases import CASES
 
 Measure = Callable[[int, recovery.Say], Coroutine[None, None, list[Row]]]
 _REPORT = Path(__file__).parent / "report.md"
@@ -25,6 +28,7 @@ def _measures(seed: int) -> dict[str, tuple[Measure, int]]:
         "recovery.nats": (recovery.nats_restarts, 20),
         "steps": (steps.resume_of_2000_steps, 5),
         "recovery.links": (lambda rounds, say: recovery.link_cuts(rounds, say, seed=seed), 50),
+        **{name: (partial(streams.measure, case), 5) for name, case in CASES.items()},
     }
 
 

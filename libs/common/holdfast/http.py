@@ -7,6 +7,7 @@ Embedded, so that the process is one OS process with its own signal handlers: gr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -18,6 +19,22 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp
 
 from holdfast.errors import AddressInUse
+
+_BACKLOG = 2048
+_CONNECTIONS_MAX = 1_000_000
+"""More than a process may have files. Left unsaid, granian serves as many at once as its backlog holds, and the next one waits
+for ever without a byte, health too. How many streams are too many, the gateway says (``streams_per_key_max``)."""
+
+
+def allow_open_files() -> None:
+    """Let this process have as many files open, connections too, as its limits can be raised to. Containers start at 1024."""
+    try:
+        import resource  # noqa: PLC0415  # not on Windows
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems refuse what they name as their limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
@@ -41,8 +58,16 @@ async def serving(app: ASGIApp, host: str, port: int, *, stop_timeout_s: float =
     """
     _refuse_taken_port(host, port)
     logging.getLogger("_granian").setLevel(logging.CRITICAL)  # a stream that is cut on purpose is not an error to print
+    allow_open_files()
     server = Server(
-        app, address=host, port=port, interface=Interfaces.ASGI, websockets=False, log_enabled=False, backlog=2048
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_enabled=False,
+        backlog=_BACKLOG,
+        backpressure=_CONNECTIONS_MAX,
     )
     task = asyncio.create_task(server.serve(), name="http")
     try:

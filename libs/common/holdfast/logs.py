@@ -10,7 +10,9 @@ from typing import Any, cast
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-_SECRET_FIELDS = frozenset({"authorization", "api_key", "key", "password", "postgres_url", "nats_url", "bootstrap_key"})
+_SECRET_FIELDS = frozenset(
+    {"authorization", "api_key", "key", "password", "postgres_url", "nats_url", "bootstrap_key", "secret"}
+)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -38,7 +40,10 @@ def configure(level: str, form: str, **context: object) -> None:
 
     minimum = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        # not the default, which shows the locals of every frame: keys and secrets among them
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

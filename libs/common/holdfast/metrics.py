@@ -26,4 +26,11 @@ APPEND_SECONDS = Histogram(
 LOGS_LOST = Counter("holdfast_event_logs_lost", "Times that a run's event log was mended by a snapshot.")
 VIEWERS = Gauge("holdfast_viewers", "Open event streams.")
 TAILS = Gauge("holdfast_tails", "Runs that this gateway follows.")
+FEED_HELD_BACK = Gauge(
+    "holdfast_feed_held_back_seconds", "For how long a transaction that stays open has held back changes from the feed."
+)
 SUBMITS = Counter("holdfast_submits", "Runs accepted.", ["created"])
+WEBHOOK_TRIES = Counter("holdfast_webhook_tries", "Tries to deliver to a webhook, by what came of them.", ["outcome"])
+WEBHOOKS_OVERDUE = Gauge(
+    "holdfast_webhooks_overdue_seconds", "For how long the oldest delivery to a webhook has been due."
+)

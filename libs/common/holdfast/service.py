@@ -1,4 +1,5 @@
-"""What every process is made of: settings, logs, signals, a health endpoint, and an exit code that says what happened.
+"""What every process is made of: settings, logs, signals, a health endpoint, parts that run beside each other, and an exit code
+that says what happened.
 
 ``__main__`` of a service calls :func:`main` with its composition root, ``build(settings) -> Service``. Signals and logging are
 set up here alone.
@@ -10,9 +11,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
@@ -30,6 +31,9 @@ S = TypeVar("S", bound=Settings)
 
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: starting again will not help
 EXIT_FAILED = 1
+
+_CANCEL_AGAIN_AFTER_S = 1.0
+_END_TIMEOUT_S = 8.0
 
 
 class Service(Protocol):
@@ -66,6 +70,47 @@ async def health_endpoint(service: Service, settings: Settings) -> AsyncIterator
         return
     async with http.serving(Starlette(routes=health_routes(service)), settings.health_host, settings.health_port):
         yield
+
+
+async def run_beside(
+    parts: Mapping[str, Coroutine[Any, Any, None]], *, cancel_again_after_s: float = _CANCEL_AGAIN_AFTER_S
+) -> None:
+    """Run parts beside each other, each in a task of its name, until all have ended. The first that fails ends the others, as a
+    cancel does.
+
+    As a TaskGroup, which however cancels each of its tasks only once: ``asyncio.wait_for`` of Python 3.11, which nats-py waits
+    with, forgets a cancel that comes together with what it waits for, and the group would then wait for that task for ever.
+
+    Raises:
+        BaseExceptionGroup: what they failed with.
+    """
+    tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await _end(tasks, cancel_again_after_s)
+    ended = [task for task in tasks if task.done() and not task.cancelled()]
+    failures = [error for task in ended if (error := task.exception()) is not None]
+    if failures:
+        raise BaseExceptionGroup("parts failed", failures)
+
+
+async def _end(tasks: list[asyncio.Task[None]], again_after_s: float) -> None:
+    """Cancel tasks until they have ended; those that never will are named, and left. A cancel of this waits for them as well."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _END_TIMEOUT_S
+    cancelled: asyncio.CancelledError | None = None
+    while (there := [task for task in tasks if not task.done()]) and loop.time() < deadline:
+        for task in there:
+            task.cancel()
+        try:
+            await asyncio.wait(there, timeout=again_after_s)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if there:
+        log.error("service.part_left", parts=[task.get_name() for task in there])
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _serve(build: Callable[[S], Service], settings: S) -> None:

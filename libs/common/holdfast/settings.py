@@ -65,7 +65,16 @@ class GatewaySettings(Settings):
     cors_origins: CommaList = ()
     keepalive_interval_s: float = Field(default=10.0, gt=0)
     viewer_queue_bytes_max: int = Field(default=4 * 1024 * 1024, ge=64 * 1024)
+    streams_per_key_max: int = Field(
+        default=10_000, ge=1, description="streams, long polls and waiting submits that one key may hold open here"
+    )
     drain_grace_s: float = Field(default=5.0, ge=0, description="what open requests may take after SIGTERM")
+    ai_sdk_agent: str = Field(default="assistant", description="the agent of an AI SDK chat that names none")
+    webhook_private_addresses: bool = Field(
+        default=False, description="webhooks may lead to this machine and to private networks, whoever adds them"
+    )
+    webhook_timeout_s: float = Field(default=15.0, gt=0, le=60, description="for one try of a delivery, all in all")
+    webhook_tries_max: int = Field(default=64, ge=1, le=1024, description="tries at once; one receiver gets an eighth")
 
     _split_cors = field_validator("cors_origins", mode="before")(_split)
 
@@ -95,6 +104,12 @@ class RunnerSettings(Settings):
     step_bytes_max: int = Field(default=1024 * 1024, ge=1024)
     warm_up: bool = Field(default=True, description="get ready beside the first runs what agents need, such as imports")
     event_buffer_bytes_max: int = Field(default=16 * 1024 * 1024, ge=1024)
+    event_bytes_max: int = Field(
+        default=32 * 1024 * 1024,
+        ge=64 * 1024,
+        le=256 * 1024 * 1024,
+        description="the largest event; what is larger than a NATS message is split",
+    )
 
     _split_agents = field_validator("agents", mode="before")(_split)
 
@@ -120,3 +135,6 @@ class ReaperSettings(Settings):
         default=0.5, gt=0, description="a timer set since the last look is met this late at the most"
     )
     cancel_grace_s: float = Field(default=10.0, gt=0)
+    feed_keep_s: float = Field(
+        default=24 * 3600.0, ge=60, description="how long the feed can go on from a cursor; older ones get a snapshot"
+    )

@@ -19,7 +19,7 @@ from holdfast_local import commands
 SECTIONS = {
     "Runs": ("run", "tail", "ps", "show", "cancel"),
     "Runs that wait, stopped or queue": ("answer", "resume", "fork", "queue"),
-    "The system": ("up", "pods", "doctor", "keys", "migrate"),
+    "The system": ("up", "pods", "doctor", "keys", "webhooks", "migrate"),
     "One process, as in a container": ("gateway", "runner", "reaper", "mock-model"),
 }
 """How ``holdfast --help`` groups the commands; one that is named nowhere comes under "Other"."""

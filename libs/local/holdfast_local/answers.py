@@ -1,15 +1,13 @@
-"""What a gateway's answers mean, and their words for the user. Sends nothing."""
+"""The client's errors in words for who types commands: what to start, to give or to call next. Sends nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import httpx2
-
+import holdfast_client
 from holdfast.errors import Retryable, Terminal
 
-_TRY_AGAIN = frozenset({429, 502, 503, 504})
 _ADVICE = {
     "not_interrupted": "`holdfast fork` is for runs that have ended",
     "run_active": "`holdfast cancel` ends it",
@@ -43,93 +41,45 @@ class ApiRefused(Terminal):
         self.code = code
 
 
-class Away(Exception):
-    """A request that may work if tried again: its answer was lost, or the gateway said so.
+@contextmanager
+def in_words(
+    url: str, *, has_key: bool, after_giving_up: str | None = None, after_reaching: str | None = None
+) -> Iterator[None]:
+    """Have the client's errors raised as those of this module.
 
-    ``reached`` says whether anybody was there to take it.
-    """
-
-    def __init__(self, why: str, *, reached: bool, retry_after_s: float = 0.0) -> None:
-        super().__init__(why)
-        self.reached = reached
-        self.retry_after_s = retry_after_s
-
-    @classmethod
-    def because(cls, error: httpx2.TransportError, url: str) -> Away:
-        """For an answer that never came whole."""
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            return cls(f"no gateway at {url}: is `holdfast up` running?", reached=False)
-        if isinstance(error, httpx2.TimeoutException):
-            return cls(f"the gateway at {url} did not answer in time", reached=True)
-        return cls(f"the gateway at {url} broke the connection", reached=True)
-
-
-def check(answer: httpx2.Response, url: str, *, has_key: bool) -> None:
-    """Return for a success. The answer has been read whole.
-
-    Raises:
-        Away: try again.
-        ApiRefused: the gateway said no.
-        NotAGateway: an error that is no problem+json.
-    """
-    if answer.is_success:
-        return
-    problem = _problem(answer)
-    detail = str(problem.get("detail") or problem.get("title") or "it gives no reason")
-    if known := problem.get("known"):
-        detail += f"; there are {', '.join(map(str, known))}"
-    detail = _with_errors(detail, problem.get("errors"))
-    if advice := _ADVICE.get(str(problem.get("code"))):
-        detail += f"; {advice}"
-    if answer.status_code in _TRY_AGAIN:
-        after = answer.headers.get("retry-after", "")
-        why = detail if problem else f"HTTP {answer.status_code}"
-        raise Away(
-            f"the gateway at {url} cannot do it now: {why}",
-            reached=True,
-            retry_after_s=float(after) if after.isdecimal() else 0.0,
-        )
-    if answer.status_code == 401:
-        detail = (
-            f"the gateway at {url} refuses this key: {detail}"
-            if has_key
-            else f"the gateway at {url} wants a key: give one with --key or HOLDFAST_KEY"
-        )
-    elif not problem:
-        said = f"{answer.status_code} {answer.reason_phrase}".strip()
-        raise NotAGateway(f"{url} answered {said}: is it a Holdfast gateway?")
-    raise ApiRefused(answer.status_code, str(problem.get("code", "")), detail)
-
-
-def json_of(answer: httpx2.Response) -> Any:
-    """The JSON of an answer.
-
-    Raises:
-        NotAGateway: it has none.
+    ``after_giving_up`` is added when a gateway that was there stayed away, ``after_reaching`` when it may have done what it was
+    asked for.
     """
     try:
-        return answer.json()
-    except ValueError as error:
-        raise NotAGateway(f"{answer.url} did not answer with JSON: is it a Holdfast gateway?") from error
+        yield
+    except holdfast_client.Unreachable as away:
+        words: list[str | None] = [why_away(away)]
+        if away.gave_up_after_s is not None:
+            words += [f"gave up after {away.gave_up_after_s:g} s", after_giving_up]
+        elif away.reached:
+            words += [after_reaching]
+        raise NoGateway("; ".join(filter(None, words))) from away
+    except holdfast_client.NotAGateway as error:
+        raise NotAGateway(str(error)) from error
+    except holdfast_client.KeyNotUsable as error:
+        raise KeyNotUsable(
+            "the API key of --key or HOLDFAST_KEY has a space, a line break or another character that no key has: "
+            "give it as `holdfast keys create` printed it"
+        ) from error
+    except holdfast_client.Refused as refused:
+        raise ApiRefused(refused.status, refused.code, _refusal(refused, url, has_key=has_key)) from refused
 
 
-def _with_errors(detail: str, errors: Any) -> str:
-    """Every place that is wrong, unless the detail names it already."""
-    for each in errors if isinstance(errors, list) else ():
-        words = str(each.get("msg", "")) if isinstance(each, Mapping) else str(each)
-        loc = each.get("loc") if isinstance(each, Mapping) else None
-        where = ".".join(str(part) for part in loc or () if part != "body")
-        if words and words not in detail:
-            detail += f"; {where}: {words}" if where else f"; {words}"
-    return detail
+def why_away(away: holdfast_client.Unreachable) -> str:
+    """What is the matter with a gateway that is away."""
+    nobody = f"no gateway at {away.url}"
+    return f"{nobody}: is `holdfast up` running?" if away.why == nobody else away.why
 
 
-def _problem(answer: httpx2.Response) -> Mapping[str, Any]:
-    """The problem+json of an answer; empty when it is none."""
-    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
-        return {}
-    try:
-        problem = answer.json()
-    except ValueError:
-        return {}
-    return problem if isinstance(problem, dict) else {}
+def _refusal(refused: holdfast_client.Refused, url: str, *, has_key: bool) -> str:
+    if isinstance(refused, holdfast_client.KeyRefused):
+        if has_key:
+            return f"the gateway at {url} refuses this key: {refused.message}"
+        return f"the gateway at {url} wants a key: give one with --key or HOLDFAST_KEY"
+    advice = _ADVICE.get(refused.code)
+    return f"{refused.message}; {advice}" if advice else refused.message

@@ -16,6 +16,7 @@ from holdfast.store import Database, KeyRow, caller
 _MARK = "hf_"
 _HINT_LENGTH = 9  # the mark and six characters: enough to tell keys apart, far from enough to guess one
 _KEY_LENGTH_MAX = 512
+_KEY_ID_LENGTH = 16
 DEFAULT_TENANT = "default"
 
 
@@ -30,13 +31,17 @@ class KeyRefused(Terminal):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a tenant, and whether its key is an operator's."""
+    """Who asks: a tenant, whether its key is an operator's, and which key: the same ``key`` for the same one, at every gateway.
+
+    ``key`` tells keys apart and is none: nothing can be asked with it.
+    """
 
     tenant_id: str
     operator: bool
+    key: str
 
 
-EVERYBODY = Caller(DEFAULT_TENANT, operator=True)
+EVERYBODY = Caller(DEFAULT_TENANT, operator=True, key="")
 """Who asks where ``HOLDFAST_AUTH=none``: one machine, one person."""
 
 
@@ -83,7 +88,9 @@ async def who_has(db: Database, key: str) -> Caller:
     Raises:
         KeyRefused: nobody's, or a revoked one.
     """
-    found = await caller.find_key(db, hash_key(key)) if len(key) <= _KEY_LENGTH_MAX else None
+    stored = hash_key(key)
+    found = await caller.find_key(db, stored) if len(key) <= _KEY_LENGTH_MAX else None
     if found is None:
         raise KeyRefused("key_invalid", "this API key is not known, or was revoked")
-    return Caller(*found)
+    tenant_id, operator = found
+    return Caller(tenant_id, operator, stored.hex()[:_KEY_ID_LENGTH])

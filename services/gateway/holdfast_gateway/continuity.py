@@ -18,7 +18,7 @@ from holdfast.runs import EventId
 from holdfast.runs.fold import ENDING_TYPES, TERMINAL_TYPES
 from holdfast.wire import events
 from holdfast_gateway.batch import Batch
-from holdfast_gateway.picture import Picture
+from holdfast_gateway.picture import Picture, RunGone
 
 _BEGINNING = EventId(0, 1)
 _FINISHING = frozenset({"step.completed", "step.failed"})
@@ -87,6 +87,8 @@ class Continuity:
         if batch.first <= cursor:
             self._torn = self._torn or (batch.first.n > 1 and batch.before != self._passed_over)
             self._passed_over = batch.last
+            if batch.last == cursor and batch.last_type == "run.resumed":
+                self._torn = self._torn or _awaits_a_snapshot(list(events.split(batch.payload))[-1])
         if batch.last > cursor:
             self._torn = self._torn or (
                 _is_of_an_owner(cursor) and batch.first > cursor and self._passed_over != cursor
@@ -156,6 +158,8 @@ class Continuity:
             await self._mend(gap_ends, out)
         if self._held is not None or not self._whole:
             await self._release_held(event_id, event_type, out)
+        if event_type in ENDING_TYPES and _is_a_strangers(event_id) and not self._covered(event_id):
+            frame = await self._with_all_that_is_kept(event_id, event_type, frame, out)
         if self._covered(event_id):
             return
         self._heal(event_type, frame)
@@ -163,6 +167,7 @@ class Continuity:
         self.ending = event_type if event_type in ENDING_TYPES else None
         if self._whole or self.ending is not None:
             out.append(frame)
+            self._torn = self._torn or (event_type == "run.resumed" and _awaits_a_snapshot(frame))
         else:
             self._held = frame
 
@@ -216,6 +221,20 @@ class Continuity:
             self._held = None
         return None
 
+    async def _with_all_that_is_kept(self, event_id: EventId, event_type: str, frame: bytes, out: list[bytes]) -> bytes:
+        """An end that somebody else than the owner has told says what to keep by an event's id. What finished while the log was
+        away has none, and a viewer whose cursor was not found in the log may lack what it says to keep: then the viewer is shown
+        all of it, and the end says to keep that."""
+        try:
+            picture = await self._take_picture()
+        except RunGone:
+            return frame  # deleted since: there is nothing to keep
+        is_known = self._cursor is None or self._cursor == self._passed_over
+        if is_known and all(each.last_event_id is not None for each in picture.kept):
+            return frame
+        self._send_picture(picture, self.last.next() if self.last is not None else _BEGINNING, out)
+        return events.frame(event_id, event_type, {**events.decode(frame).data, "keep_through": str(self._last)})
+
     def _is_pictured(self, event_id: EventId) -> bool:
         return self._pictured is not None and event_id <= self._pictured
 
@@ -246,6 +265,16 @@ class Continuity:
 def _is_of_an_owner(event_id: EventId) -> bool:
     """Was it in the log, if anybody has seen it? An attempt's first event may be the record's, and says what is kept."""
     return event_id.attempt > 0 and event_id.n > 1
+
+
+def _awaits_a_snapshot(resumed: bytes) -> bool:
+    """Has this ``run.resumed`` dropped all, for a snapshot to follow? Until then the viewer lacks what the record keeps."""
+    return bool(events.decode(resumed).data.get("reason") == "log_lost")
+
+
+def _is_a_strangers(event_id: EventId) -> bool:
+    """Is an end with this id told by somebody who never had the run? An owner's first event is another."""
+    return event_id.n == 1 and event_id.attempt > 1
 
 
 def _as_far_as(picture: Picture, at: EventId) -> EventId:

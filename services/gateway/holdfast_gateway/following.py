@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
-from datetime import datetime
 from uuid import UUID
 
 from holdfast.errors import NotFound, Refused, StoreUnavailable
@@ -59,6 +58,7 @@ async def follow_run(tails: Tails, row: TailRow, after: EventId | None) -> Async
     async with contextlib.aclosing(tails.view(row, after).chunks()) as chunks:
         async for chunk in chunks:
             yield chunk
+            del chunk  # nothing is kept for who waits
 
 
 async def wait_for_end(tails: Tails, row: TailRow) -> None:
@@ -79,7 +79,6 @@ class ThreadFeed:
         self._tails = tails
         self._tenant_id = tenant_id
         self._thread_id = thread_id
-        self._since: datetime | None = None
         self._seen: list[UUID] = []
         self._first: tuple[TailRow, EventId | None] | None = None
 
@@ -97,7 +96,6 @@ class ThreadFeed:
             if run.thread_id != self._thread_id:
                 raise NotFound("run", str(run_id))
             check_cursor(run, after)
-            self._since = run.finished_at or run.claimed_at or run.queued_at
             self._seen.append(run_id)
             if run.terminal_event_id is None or after < EventId.parse(run.terminal_event_id):
                 self._first = await tail_row(self._tails, run), after
@@ -108,15 +106,9 @@ class ThreadFeed:
 
     async def _next(self) -> TailRow | None:
         """The first run that has not been followed yet."""
-        rows = await caller.feed(
-            self._db, self._tenant_id, self._thread_id, since=self._since, seen=self._seen, limit=1
-        )
-        if not rows:
-            return None
-        following, looked_at = rows[0]
-        self._since = self._since or looked_at
-        self._seen.append(following.id)
-        return following
+        rows = await caller.feed(self._db, self._tenant_id, self._thread_id, seen=self._seen, limit=1)
+        self._seen.extend(row.id for row in rows)
+        return rows[0] if rows else None
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Events and comments, until no run is active any more.
@@ -131,6 +123,7 @@ class ThreadFeed:
             async with contextlib.aclosing(follow_run(self._tails, row, after)) as chunks:
                 async for chunk in chunks:
                     yield with_run_ids(chunk, row.id)
+                    del chunk
             while True:
                 try:
                     row, after = await self._next(), None

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 
 from holdfast.wire.events import KEEPALIVE
 
+_CANCEL_AGAIN_AFTER_S = 0.5  # a read of the log may forget a cancel: see holdfast.service.run_beside
+
 
 async def with_keepalives(
     source: AsyncGenerator[bytes, None], due_at: Callable[[], float]
@@ -31,9 +33,9 @@ async def with_keepalives(
                 return
             yield chunk
     finally:
-        if step is not None:
+        while step is not None and not step.done():
             step.cancel()
-            await asyncio.wait({step})
+            await asyncio.wait({step}, timeout=_CANCEL_AGAIN_AFTER_S)
         await source.aclose()
 
 

@@ -9,8 +9,12 @@ from holdfast.settings import GatewaySettings
 from holdfast_gateway.agents import Agents
 from holdfast_gateway.announcing import Announcer
 from holdfast_gateway.carrier import Carrier
+from holdfast_gateway.connections import Connections
+from holdfast_gateway.feed.reader import Feed
+from holdfast_gateway.polling import Polls
 from holdfast_gateway.record import Record
 from holdfast_gateway.tails import Tails
+from holdfast_gateway.webhooks.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,4 +27,8 @@ class Parts:
     tails: Tails
     agents: Agents
     announcer: Announcer
+    connections: Connections
+    polls: Polls
+    feed: Feed
+    webhook_gate: Gate
     draining: asyncio.Event

@@ -23,7 +23,10 @@ class Record:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.db = Database(
-            settings.postgres_url, pool_size=settings.postgres_pool_size, timeout_s=settings.postgres_timeout_s
+            settings.postgres_url,
+            pool_size=settings.postgres_pool_size,
+            timeout_s=settings.postgres_timeout_s,
+            kept_open=settings.postgres_pool_size,
         )
         self._settings = settings
         self._problem: str | None = "waiting for the record's schema"

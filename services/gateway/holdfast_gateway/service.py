@@ -8,15 +8,21 @@ from typing import Any
 
 from holdfast import http
 from holdfast.logs import get_logger
-from holdfast.service import Service, health_endpoint
+from holdfast.service import Service, health_endpoint, run_beside
 from holdfast.settings import GatewaySettings
 from holdfast_gateway.agents import Agents
 from holdfast_gateway.announcing import Announcer
 from holdfast_gateway.carrier import Carrier
+from holdfast_gateway.connections import Connections
+from holdfast_gateway.feed.reader import Feed
 from holdfast_gateway.http.app import make_app
 from holdfast_gateway.parts import Parts
+from holdfast_gateway.polling import Polls
 from holdfast_gateway.record import Record
 from holdfast_gateway.tails import Tails
+from holdfast_gateway.webhooks.delivering import deliverer
+from holdfast_gateway.webhooks.gate import Gate
+from holdfast_gateway.webhooks.targets import Names
 
 log = get_logger(__name__)
 
@@ -34,6 +40,8 @@ class Gateway:
         )
         carrier.on_change = tails.link_changed
         self._settings = settings
+        self._names = Names()
+        draining = asyncio.Event()
         self._parts = Parts(
             settings=settings,
             record=record,
@@ -41,7 +49,11 @@ class Gateway:
             tails=tails,
             agents=Agents(record),
             announcer=Announcer(record, carrier),
-            draining=asyncio.Event(),
+            connections=Connections(settings.streams_per_key_max),
+            polls=Polls(tails, settings, draining),
+            feed=Feed(record.db, carrier, settings),
+            webhook_gate=Gate(self._names, private=settings.webhook_private_addresses),
+            draining=draining,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -52,7 +64,7 @@ class Gateway:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(part, name=name) for name, part in self._keepers().items()]
+                tasks = [group.create_task(part, name=name) for name, part in self._sides().items()]
                 async with health_endpoint(self, settings), serving:
                     log.info("gateway.listening", host=settings.host, port=settings.port)
                     await stop.wait()
@@ -62,8 +74,15 @@ class Gateway:
                 for task in tasks:
                     task.cancel()
         finally:
+            self._names.close()
             await parts.carrier.close()
             await parts.record.close()
+
+    def _sides(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What ends when it is cancelled; deliveries take a cancel as the beginning of their grace, and no second one."""
+        parts = self._parts
+        sending = deliverer(self._settings, parts.record, self._names, parts.draining)
+        return {"keepers": run_beside(self._keepers()), "webhooks": sending.keep()}
 
     def _keepers(self) -> dict[str, Coroutine[Any, Any, None]]:
         parts = self._parts
@@ -73,6 +92,7 @@ class Gateway:
             "broker": parts.carrier.keep_broker(),
             "streams": parts.carrier.keep_streams(),
             "tails": parts.tails.keep_true(),
+            "feed": parts.feed.keep(),
         }
 
     @property

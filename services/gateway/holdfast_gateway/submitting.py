@@ -13,6 +13,7 @@ from holdfast.logs import get_logger
 from holdfast.runs import OnBusy, OnOwnerLost
 from holdfast.store import caller
 from holdfast.store.caller import Submit, Submitted
+from holdfast.store.webhooks import RunWebhook
 from holdfast_gateway.ids import new_id
 from holdfast_gateway.parts import Parts
 
@@ -37,6 +38,9 @@ class Wanted:
     deadline_s: float | None
     idempotency_key: str | None
     fingerprint: bytes
+    webhook: RunWebhook | None = None
+    operator: bool = False
+    """Whether an operator's key asks: it may have messages sent to this machine."""
 
 
 def fingerprint_of(path: str, body: Mapping[str, Any]) -> bytes:
@@ -49,13 +53,15 @@ async def submit(parts: Parts, wanted: Wanted) -> Submitted:
     """Have a run made, and tell those who wait for one.
 
     Raises:
-        UnknownAgent, InvalidInput: the request cannot be right.
+        UnknownAgent, InvalidInput, TargetRefused: the request cannot be right.
         NotFound: the thread does not exist.
         Refused: ``thread_busy``, ``idempotency_mismatch``, ``invalid_value``.
         StoreUnavailable: the record is away; whether the run was made is not known, and the same key will tell.
     """
     agent = await parts.agents.find(wanted.agent)
     parts.agents.check(agent, wanted.input)
+    if wanted.webhook is not None:
+        await parts.webhook_gate.check(wanted.webhook.url, operator=wanted.operator)
     submitted = await caller.submit(
         parts.record.db,
         Submit(
@@ -75,6 +81,7 @@ async def submit(parts: Parts, wanted: Wanted) -> Submitted:
             deadline_s=wanted.deadline_s,
             idempotency_key=wanted.idempotency_key,
             fingerprint=wanted.fingerprint,
+            webhook=wanted.webhook,
         ),
     )
     metrics.SUBMITS.labels(created=str(submitted.created).lower()).inc()

@@ -2,11 +2,15 @@
 
 One per followed run, shared by its viewers; it reads no event. A viewer first reads the log by itself, then joins. What a viewer
 is to be sent of a message is the viewer's own affair (:mod:`holdfast_gateway.continuity`).
+
+Parts of an event that is larger than a message are joined here, once for all viewers. Who reads and who is handed on to stand
+between whole events: a viewer may join while parts come, and is handed the whole with the last of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -26,6 +30,7 @@ from holdfast_gateway.picture import ending_frame
 log = get_logger(__name__)
 _PENDING_MESSAGES_MAX = 8192  # what does not fit is dropped by the client, and read from the stream
 _PENDING_BYTES_MAX = 16 * 1024 * 1024
+_STALE_PAUSES_S = (0.0, 0.02, 0.05, 0.1)
 
 
 class Follower(Protocol):
@@ -53,7 +58,7 @@ class Tail:
         self.run_id = run_id
         self.followers: set[Follower] = set()  # everybody who follows, also those who still read by themselves
         self._joined: set[Follower] = set()
-        self._seq: int | None = None  # the newest message that was heard or handed on
+        self._reading: event_log.Reading | None = None  # up to the newest message that was heard or handed on
         self._last_id: EventId | None = None
         self._subscription: Subscription | None = None
         self._client: Client | None = None
@@ -91,10 +96,12 @@ class Tail:
 
     def admit(self, follower: Follower, last: EventId | None) -> bool:
         """Hand on to ``follower`` from now on; False when it must read on first, since the tail is further than it is."""
-        if self._seq is not None and follower.seq < self._seq:
+        if self._reading is not None and follower.seq < self._reading.seq:
             return False
-        if self._seq is None or not self._joined:
-            self._seq = follower.seq
+        if self._reading is None or not self._joined:
+            # Anew, since nobody has seen to it that parts were heard from the first one on: a next part is then read with those
+            # before it. A read that is under way goes on with what it has; what is handed on twice is known by its seq.
+            self._reading = event_log.Reading(self.run_id, follower.seq)
             if last is not None and (self._last_id is None or last > self._last_id):
                 self._last_id = last
         self._joined.add(follower)
@@ -159,25 +166,48 @@ class Tail:
         self._heard_at = asyncio.get_running_loop().time()
         self._patience_s = self._idle_reread_s
         async with self._turn:
-            if self._seq is not None and seq <= self._seq:
-                self._heard_before(seq, message.data)
+            if self._reading is None:
+                self._reading = event_log.Reading(self.run_id)
+            if seq <= self._reading.at:
+                self._heard_before(seq, headers)
                 return
-            if self._joined and previous != self._seq:
+            if self._joined and previous != self._reading.at:
                 try:
-                    await self._read_on()
+                    if not await self._catch_up_with(seq, previous):
+                        return
                 except BusUnavailable:
                     return  # an idle moment or a reconnect reads this message with those before it
-                if self._seq is not None and seq <= self._seq:
-                    return
-            self._advance(seq, message.data)
+            entry = self._reading.take(seq, headers, message.data)
+            if entry is not None:
+                self._advance(entry)
 
-    def _heard_before(self, seq: int, payload: bytes) -> None:
-        """A duplicate; or, if its events are new, the stream was lost and made anew, and counts from one again."""
-        batch = _parse(seq, payload)
-        if batch is None or (self._last_id is not None and batch.last <= self._last_id):
+    async def _catch_up_with(self, seq: int, previous: int) -> bool:
+        """Read what was missed before a message that was heard. Is that the next one now?
+
+        Else it was read too, or something before it is there and could not be read yet: then the next message, or an idle moment,
+        reads on. What the leader does not have is lost for good: a gap, which viewers mend.
+        """
+        for pause_s in _STALE_PAUSES_S:  # a direct get may be answered by a replica that is behind
+            await asyncio.sleep(pause_s)
+            await self._read_on()
+            assert self._reading is not None
+            if seq <= self._reading.at:
+                return False
+            if previous == self._reading.at:
+                return True
+            assert self._client is not None
+            following = await event_log.next_seq(self._client, self.run_id, self._reading.at)
+            if following is None or following >= seq:
+                return True
+        return False
+
+    def _heard_before(self, seq: int, headers: Mapping[str, str]) -> None:
+        """A duplicate; or, if it makes a new event whole, the stream was lost and made anew, and counts from one again."""
+        last_id = event_log.last_id_of(headers)
+        if last_id is None or (self._last_id is not None and last_id <= self._last_id):
             return
         log.warning("tail.log_restarted", run_id=str(self.run_id), seq=seq)
-        self._seq, self._last_id = seq, batch.last
+        self._reading, self._last_id = event_log.Reading(self.run_id, seq), last_id
         self._joined.clear()
         for follower in tuple(self.followers):
             follower.start_over()
@@ -186,18 +216,18 @@ class Tail:
         """Hand on what the stream has after what was heard; ``to_the_end``: up to its leader's last message, as of now."""
         if self._client is None:
             raise BusUnavailable("not connected to NATS")
-        if self._seq is None:
+        if self._reading is None:
             return
         end = (await event_log.end(self._client, self.run_id)).seq if to_the_end else 0
+        reading = self._reading
         for _ in range(3):  # a direct get may be answered by a replica that is behind
-            async for entry in event_log.read(self._client, self.run_id, self._seq):
-                self._advance(entry.seq, entry.payload)
-            if self._seq >= end:
+            async for entry in reading.to_the_end(self._client):
+                self._advance(entry)
+            if reading.at >= end:
                 return
 
-    def _advance(self, seq: int, payload: bytes) -> None:
-        self._seq = seq
-        batch = _parse(seq, payload)
+    def _advance(self, entry: event_log.Entry) -> None:
+        batch = _parse(entry)
         if batch is not None:
             self._last_id = batch.last if self._last_id is None else max(self._last_id, batch.last)
             self._hand_on(batch)
@@ -207,11 +237,11 @@ class Tail:
             follower.offer(batch)
 
 
-def _parse(seq: int, payload: bytes) -> Batch | None:
+def _parse(entry: event_log.Entry) -> Batch | None:
     try:
-        return Batch.of(seq, payload)
+        return Batch.of(entry.seq, entry.payload)
     except ValueError as error:  # the gap that it leaves is mended like any other
-        log.warning("tail.not_events", seq=seq, error=str(error))
+        log.warning("tail.not_events", seq=entry.seq, error=str(error))
         return None
 
 

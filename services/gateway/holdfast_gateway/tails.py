@@ -16,6 +16,7 @@ from holdfast import metrics
 from holdfast.errors import BusUnavailable, StoreUnavailable
 from holdfast.logs import get_logger
 from holdfast.runs import EventId
+from holdfast.service import run_beside
 from holdfast.settings import GatewaySettings
 from holdfast.store import Database, TailRow, caller
 from holdfast_gateway.carrier import Carrier
@@ -126,9 +127,7 @@ class Tails:
 
     async def keep_true(self) -> None:
         """Re-read and reconcile, for ever."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_reading(), name="tails-reread")
-            group.create_task(self._keep_reconciling(), name="tails-reconcile")
+        await run_beside({"tails-reread": self._keep_reading(), "tails-reconcile": self._keep_reconciling()})
 
     async def _keep_reading(self) -> None:
         loop = asyncio.get_running_loop()

@@ -51,6 +51,7 @@ class Viewer:
     ) -> None:
         self.run_id: UUID = row.id
         self.seq = 0
+        self._read_to = 0  # behind seq there may be parts of an event that is not all there
         self._tails = tails
         self._row = row
         self._tail: Tail | None = None
@@ -64,7 +65,7 @@ class Viewer:
         self._gone = False
         self._over = False
         self._told_of_end = False
-        self._last_read: Batch | None = None
+        self._last_read: tuple[int, bool] | None = None  # the last event's attempt, and whether it says that it waits
         self._shown_waiting = 0  # the attempt whose wait a snapshot has shown
         self._pause_s = 0.0
         self._wake = asyncio.Event()
@@ -74,9 +75,9 @@ class Viewer:
         self._keepalive_timer: asyncio.TimerHandle | None = None
 
     def offer(self, batch: Batch) -> None:
-        """The tail hands on a message."""
+        """The tail hands on a message. However large it is, it does not count while it is the one to be taken next."""
         self._queued_bytes += len(batch.payload)
-        if self._queued_bytes > self._queue_bytes_max and self._queue:
+        if self._queue and self._queued_bytes - len(self._queue[0].payload) > self._queue_bytes_max:
             self._drop_out()
         else:
             self._queue.append(batch)
@@ -99,8 +100,10 @@ class Viewer:
         """Did the log lose that the run waits? Its ``run.waiting`` was appended before the record had it."""
         if row.status != "waiting" or self._shown_waiting == row.attempt:
             return False
-        read = self._last_read
-        return read is None or (read.last.attempt <= row.attempt and read.last_type != "run.waiting")
+        if self._last_read is None:
+            return True
+        attempt, waits = self._last_read
+        return attempt <= row.attempt and not waits
 
     def lose(self) -> None:
         """The run is gone from the record."""
@@ -130,6 +133,7 @@ class Viewer:
                 async with contextlib.aclosing(source):
                     async for chunk in source:
                         yield chunk
+                        del chunk  # it may be large, and the next one an hour away
                         self._wrote_at = self._loop.time()
                 if self._may_be_over():
                     self._over = await self._agreed()
@@ -168,7 +172,8 @@ class Viewer:
         if batch.seq is None:
             self._told_of_end = True
         else:
-            self.seq, self._last_read = batch.seq, batch
+            self.seq = batch.seq
+            self._last_read = batch.last.attempt, not batch.plain and batch.last_type == "run.waiting"
 
     def _flush(self) -> bytes:
         chunk = b"".join(self._out)
@@ -233,7 +238,7 @@ class Viewer:
 
     async def _replay(self) -> AsyncGenerator[bytes, None]:
         if self._start_over:
-            self._start_over, self.seq = False, 0
+            self._start_over, self.seq, self._read_to = False, 0, 0
         ending = ending_frame(self._row)
         if ending is None:
             self._tail = self._tail or self._tails.follow(self)
@@ -254,7 +259,7 @@ class Viewer:
         for _ in range(_STALE_READS_MAX):
             async for chunk in self._read_log():
                 yield chunk
-            if self.seq >= end.seq:
+            if self._read_to >= end.seq:
                 break
         if self._continuity.ending is None:
             await self._conclude(ending)
@@ -264,7 +269,7 @@ class Viewer:
     async def _rewound(self) -> bool:
         """The log that was read ends before the viewer's cursor. Does it, asked of its leader? Then a snapshot is due."""
         end = await event_log.end(self._tails.client, self.run_id)
-        if end.seq > self.seq:
+        if end.seq > self._read_to:
             return False
         picture = await self._continuity.rewind(end.last_id, self._out)
         if picture.terminal_id is not None:
@@ -288,17 +293,22 @@ class Viewer:
 
     async def _read_log(self) -> AsyncGenerator[bytes, None]:
         size = 0
-        async for entry in event_log.read(self._tails.client, self.run_id, self.seq):
+        reading = event_log.Reading(self.run_id, self.seq)
+        async for entry in reading.to_the_end(self._tails.client):
             try:
                 batch = Batch.of(entry.seq, entry.payload)
             except ValueError:  # not events: the gap that it leaves is mended like any other
                 self.seq = entry.seq
                 continue
+            if self._out and len(entry.payload) >= _CHUNK_BYTES:
+                yield self._flush()  # a large one goes as it is, not copied together with those before it
+                size = 0
             await self._take(batch)
             size += len(entry.payload)
             if size >= _CHUNK_BYTES and self._out:
                 yield self._flush()
                 size = 0
+        self.seq, self._read_to = max(self.seq, reading.seq), reading.at
         if self._out:
             yield self._flush()
 

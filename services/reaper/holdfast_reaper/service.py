@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from holdfast.logs import get_logger
-from holdfast.service import Service, health_endpoint
+from holdfast.service import Service, health_endpoint, run_beside
 from holdfast.settings import ReaperSettings
 from holdfast.store import Database, schema
 from holdfast_reaper.act import Announcer, Reclaimer
@@ -77,9 +77,7 @@ class Reaper:
             **{f"reclaim-{n}": self._judging.keep_reclaiming() for n in range(WORKERS)},
             **{f"sweep-{sweep.name}": sweep.keep() for sweep in self._sweeps.all()},
         }
-        async with asyncio.TaskGroup() as group:
-            for name, part in parts.items():
-                group.create_task(part, name=name)
+        await run_beside(parts)
 
 
 def build(settings: ReaperSettings) -> Service:

@@ -15,7 +15,7 @@ from holdfast import metrics
 from holdfast.errors import Retryable
 from holdfast.logs import get_logger
 from holdfast.settings import ReaperSettings
-from holdfast.store import Database, stranger
+from holdfast.store import Database, feed, stranger, webhooks
 from holdfast_reaper.act import Announcer, count
 from holdfast_reaper.judging import Judging
 from holdfast_reaper.senses import Senses
@@ -25,6 +25,8 @@ log = get_logger(__name__)
 _REQUEST_AGE_S = 2.0  # whoever queued the run is given this long to publish its request
 _AGENT_UNSEEN_S = 24 * 3600.0
 _AGENTS_INTERVAL_S = 600.0
+_FORGET_INTERVAL_S = 60.0
+_DELIVERIES_KEEP_S = 30 * 24 * 3600.0
 _PAUSE_MIN_S = 0.01
 _START = UUID(int=0)
 
@@ -77,6 +79,7 @@ class Sweeps:
             Sweep("expiries", interval_s, self.expiries),
             Sweep("orphans", interval_s, self.orphans),
             Sweep("agents", max(interval_s, _AGENTS_INTERVAL_S), self.agents),
+            Sweep("forget", max(interval_s, _FORGET_INTERVAL_S), self.forget),
         )
 
     async def owners(self) -> None:
@@ -140,3 +143,12 @@ class Sweeps:
     async def agents(self) -> None:
         """Agents of pods that have been gone for a day."""
         await stranger.forget_agents(self._db, unseen_s=_AGENT_UNSEEN_S)
+
+    async def forget(self) -> float | None:
+        """What is kept for a while only: changes of runs, and deliveries that are done. After a full batch at once the next."""
+        limit = self._settings.sweep_batch_size
+        changes = await feed.forget(self._db, keep_s=self._settings.feed_keep_s, limit=limit)
+        deliveries = await webhooks.forget(self._db, keep_s=_DELIVERIES_KEEP_S, limit=limit)
+        if changes or deliveries:
+            log.debug("reaper.forgotten", changes=changes, deliveries=deliveries)
+        return 0.0 if limit in (changes, deliveries) else None

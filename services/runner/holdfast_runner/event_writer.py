@@ -1,8 +1,8 @@
 """The one ordered writer of an attempt's events: ids, coalescing, and mending a log that was lost.
 
-While one append is in flight, new events gather and go together. When the log does not take them within the budget, or is not the
-one that was written so far, it counts as lost: events are dropped, flushes return at once, and as soon as NATS is back a
-``snapshot`` replaces all before it.
+While one append is in flight, new events gather and go together; a large one goes alone, in parts if it needs several messages.
+When the log does not take them within the budget, or is not the one that was written so far, it counts as lost: events are
+dropped, flushes return at once, and as soon as NATS is back a ``snapshot`` replaces all before it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from pydantic_core import PydanticSerializationError
 
 from holdfast import metrics
+from holdfast.bus import event_log
 from holdfast.errors import AgentFailed, BusUnavailable, LostOwnership
 from holdfast.logs import get_logger
 from holdfast.runs import EventId, Lease
@@ -25,7 +26,6 @@ from holdfast_runner.fenced_log import FencedLog
 
 log = get_logger(__name__)
 _BATCH_BYTES_MAX = 256 * 1024
-_HEADERS_BYTES_MAX = 4096
 _MEND_INTERVAL_S = 0.25
 _END_PATIENCE_S = 2.0
 
@@ -38,7 +38,9 @@ class EventWriter:
         client: a connection with ``pending_size=0``: an append that was given up on must not land later.
         lease: whose events these are.
         budget_s: how long an append is retried before the log counts as lost.
-        buffer_bytes_max: what may be emitted and not yet acknowledged.
+        buffer_bytes_max: what may be emitted and not yet acknowledged: of small events, and again of large ones, of which one
+            may always wait.
+        event_bytes_max: the largest event.
         snapshot: the data of a snapshot as of now.
         on_lost: called once with where it showed, when somebody else is found to have the run.
     """
@@ -52,15 +54,17 @@ class EventWriter:
         buffer_bytes_max: int,
         snapshot: Callable[[], Mapping[str, Any]],
         on_lost: Callable[[str], None],
+        event_bytes_max: int = 32 * 1024 * 1024,
     ) -> None:
         self._client = client
         self._lease = lease
         self._log = FencedLog(client, lease, budget_s=budget_s)
         self._buffer_bytes_max = buffer_bytes_max
+        self._event_bytes_max = event_bytes_max
         self._snapshot = snapshot
         self._on_lost = on_lost
         self._frames: deque[tuple[EventId, bytes]] = deque()
-        self._bytes = 0
+        self._bytes = self._large_bytes = 0
         self._next = EventId(lease.attempt, 1)
         self._acked: EventId | None = None
         self._losses = 0
@@ -80,8 +84,8 @@ class EventWriter:
 
     @property
     def event_bytes_max(self) -> int:
-        """The largest event that fits into a message."""
-        return self._client.max_payload - _HEADERS_BYTES_MAX
+        """The largest event that is taken."""
+        return self._event_bytes_max
 
     async def open(self) -> EventId | None:
         """Find the log's end. Returns the id of its last event; None when it has none, or cannot be read within the budget.
@@ -114,7 +118,7 @@ class EventWriter:
         self._framed(self._next, event_type, data)
 
     def emit_snapshot(self) -> None:
-        """Add a ``snapshot`` of now. One that fits into no message costs the log, not the run: tails go on from the record."""
+        """Add a ``snapshot`` of now. One that is too large costs the log, not the run: tails go on from the record."""
         self._add_snapshot(self._next)
         self._next = self._next.next()
 
@@ -174,11 +178,23 @@ class EventWriter:
         one = self._framed(event_id, event_type, data)
         if self._log_lost:
             return
-        if self._bytes + len(one) > self._buffer_bytes_max:
-            raise AgentFailed("event_buffer_full", f"{self._bytes} bytes of events wait for the event log")
+        if self._has_no_room(len(one)):
+            waiting = self._bytes + self._large_bytes
+            raise AgentFailed("event_buffer_full", f"{waiting} bytes of events wait for the event log")
         self._frames.append((event_id, one))
-        self._bytes += len(one)
+        self._count(len(one), 1)
         self._wake.set()
+
+    def _has_no_room(self, size: int) -> bool:
+        if size > _BATCH_BYTES_MAX:
+            return self._large_bytes > 0 and self._large_bytes + size > self._buffer_bytes_max
+        return self._bytes + size > self._buffer_bytes_max
+
+    def _count(self, size: int, times: int) -> None:
+        if size > _BATCH_BYTES_MAX:
+            self._large_bytes += size * times
+        else:
+            self._bytes += size * times
 
     def _framed(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> bytes:
         try:
@@ -224,12 +240,13 @@ class EventWriter:
             await self._tell_flushers()
 
     async def _append_batch(self) -> None:
-        """Append what has gathered, as one message, and wait for the answer."""
+        """Append what has gathered, as one message, or one event that needs several, and wait for the answer."""
         batch: list[bytes] = []
         size = 0
+        size_max = min(_BATCH_BYTES_MAX, event_log.message_bytes_max(self._client))
         last_id = self._frames[0][0]
         for event_id, one in self._frames:
-            if batch and size + len(one) > _BATCH_BYTES_MAX:
+            if batch and size + len(one) > size_max:
                 break
             batch.append(one)
             size += len(one)
@@ -244,7 +261,7 @@ class EventWriter:
             return
         for _ in batch:
             self._frames.popleft()
-        self._bytes -= size
+        self._count(size, -1)  # a large one was alone
         self._acked = last_id
         await self._tell_flushers()
 
@@ -254,7 +271,7 @@ class EventWriter:
         self._log_lost = True
         self._losses += 1
         self._frames.clear()
-        self._bytes = 0
+        self._bytes = self._large_bytes = 0
         self._wake.set()
 
     def _give_up(self) -> None:

@@ -84,6 +84,7 @@ class Execution:
             lease,
             budget_s=links.settings.append_budget_s,
             buffer_bytes_max=links.settings.event_buffer_bytes_max,
+            event_bytes_max=links.settings.event_bytes_max,
             snapshot=lambda: self._stage.snapshot() if self._stage is not None else {},
             on_lost=self._lose,
         )

@@ -96,6 +96,7 @@ async def stage(stack: Stack, folder: Path) -> AsyncIterator[Any]:
     await wait_until(lambda: not any(play.alive() for play in made), description=f"{alive} are gone", timeout_s=15.0)
 
 
+@pytest.mark.slow
 async def test_a_whole_session(stage: Any) -> None:
     play = stage(
         [

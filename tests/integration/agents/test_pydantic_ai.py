@@ -137,6 +137,7 @@ async def _finished(office: Office, run: dict[str, Any], tool: str) -> bool:
     return any(step["name"] == tool and step["status"] == "completed" for step in await office.steps(run))
 
 
+@pytest.mark.slow
 async def test_f51_a_call_of_unknown_outcome_is_asked_about_and_goes_on_with_what_a_person_says(
     office: Office,
 ) -> None:
@@ -214,6 +215,7 @@ async def test_f56_a_model_request_s_retry_is_seen_by_viewers_and_in_the_journal
     assert (step["tries"], [error["code"] for error in step["errors"]]) == (2, ["model_unavailable"])
 
 
+@pytest.mark.slow
 async def test_seamless_an_answer_cut_by_a_kill_goes_on_where_it_was_cut(office: Office) -> None:
     await office.runner("runner-4")  # beforehand, for the answer does not wait
     run = await office.stack.submit("slow:8x250 stamp", agent="patient-clerk")

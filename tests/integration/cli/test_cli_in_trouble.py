@@ -6,6 +6,7 @@ import json
 
 import asyncpg
 import nats
+import pytest
 
 from holdfast.bus import names, topology
 from tests.integration.cli.conftest import environment_of, golden
@@ -37,6 +38,7 @@ async def test_a_followed_run_survives_its_owner_in_a_pipe_and_on_a_terminal(sta
     assert below == golden(60, call=2) + "\n"
 
 
+@pytest.mark.slow
 async def test_the_stream_waits_for_a_gateway_that_is_away(stack: Stack, shell: Shell) -> None:
     await stack.start(runners=1)
     shell.env = environment_of(stack)
@@ -81,6 +83,7 @@ async def test_doctor_names_what_is_missing_and_what_to_do(stack: Stack, shell: 
     assert (keys.code, keys.err) == (1, "Error: the database has no Holdfast schema: run `holdfast migrate`\n")
 
 
+@pytest.mark.slow
 async def test_doctor_with_postgres_down_with_it_frozen_and_with_nats_down(stack: Stack, shell: Shell) -> None:
     await stack.add("gateway", "gateway-1")
     shell.env = environment_of(stack)
@@ -120,6 +123,7 @@ async def test_a_wrong_password_is_one_line(stack: Stack, shell: Shell) -> None:
         assert "Traceback" not in said.out + said.err
 
 
+@pytest.mark.slow
 async def test_beside_holdfast_up_commands_need_no_options(shell: Shell) -> None:
     """In one folder: a system on ports of its own choice, and the commands that find it."""
     up = await shell.start("up", "--port", "0", "--runners", "1")

@@ -37,6 +37,7 @@ async def test_a_failed_run_is_exit_1_with_its_reason(calm_shell: Shell) -> None
     assert ran.err.splitlines()[-1].startswith("failed: model_refused: the model answered 400")
 
 
+@pytest.mark.slow
 async def test_json_is_the_whole_log_and_tail_gives_the_rest_of_it(calm_shell: Shell) -> None:
     ran = await calm_shell("run", "many:5", "--json")
     events = [json.loads(line) for line in ran.out.splitlines()]
@@ -72,6 +73,7 @@ async def test_cancel_while_it_is_followed(calm: Stack, calm_shell: Shell) -> No
     assert (again.code, again.err) == (1, f"Error: run {run_id} has ended already: it is cancelled\n")
 
 
+@pytest.mark.slow
 async def test_ps_and_show(calm: Stack, calm_shell: Shell) -> None:
     done = (await calm_shell("run", "hi", "--agent", "echo", "--detach")).out.strip()
     going = (await calm_shell("run", "slow:100x100", "--detach")).out.strip()

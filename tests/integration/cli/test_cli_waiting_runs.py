@@ -60,6 +60,7 @@ async def test_a_run_that_asks_is_answered_from_another_terminal(waiting_stack: 
     assert (over.code, over.err) == (1, f"Error: run {run_id} has ended: it is completed\n")
 
 
+@pytest.mark.slow
 async def test_an_interrupted_run_is_resumed_and_forked_and_keeps_what_was_done(
     waiting_stack: Stack, waiting_shell: Shell, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ async def test_an_interrupted_run_is_resumed_and_forked_and_keeps_what_was_done(
     assert counted.read_text() == "xx"
 
 
+@pytest.mark.slow
 async def test_f59_a_queue_is_listed_and_edited(waiting_stack: Stack, waiting_shell: Shell) -> None:
     thread = f"t-{uuid4()}"
     first = (await waiting_shell("run", "paint", "--agent", "painter", "--thread", thread, "--detach")).out.strip()

@@ -14,7 +14,7 @@ from tests.support.kills.points import Point
 from tests.support.kills.world import Kill, KillWorld, kill_world
 
 _AT_ONCE = 4
-_SAMPLE = 8
+_SAMPLE = 6
 _ROUNDS_FOR_ALL = 5
 _TOLD_CHARS_MAX = 600
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -90,6 +90,7 @@ async def of_tools(tools_world: KillWorld) -> list[Kill]:
     return [kill for kill in kills if (kill.position, kill.point) not in _OF_THE_MODEL]
 
 
+@pytest.mark.slow
 async def test_f50_f51_a_kill_at_any_boundary_of_three_tools_at_once_changes_nothing(tools_world: KillWorld) -> None:
     await check_all(tools_world, random.Random(dice()).sample(await of_tools(tools_world), _SAMPLE))
 

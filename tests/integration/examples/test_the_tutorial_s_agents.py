@@ -259,6 +259,7 @@ def _fits(desk: Desk, run: dict[str, Any]) -> None:
     assert desk.lines("payments.txt") == [f"{run['id']}/3.0 south 415"]
 
 
+@pytest.mark.slow
 async def test_order_uses_all_of_it(desk: Desk) -> None:
     run_id = await _up_to_the_parcel(desk)
     run = await desk.completed(run_id)

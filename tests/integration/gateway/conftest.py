@@ -67,6 +67,11 @@ async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
 @pytest.fixture
 async def postgres_url(postgres: PostgresServer) -> str:
     """A migrated database; it goes with the server."""
+    return await fresh_database(postgres)
+
+
+async def fresh_database(postgres: PostgresServer) -> str:
+    """A migrated database."""
     name = f"test_{uuid4().hex}"
     await _execute(
         postgres.url,
@@ -87,6 +92,13 @@ async def empty_database(server: PostgresServer) -> str:
 async def world(shared_nats: NatsServer, postgres_url: str) -> AsyncIterator[World]:
     """A gateway on real servers, and a runner's hands."""
     async with World(postgres_url, shared_nats.url) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_world(shared_nats: NatsServer, postgres: PostgresServer) -> AsyncIterator[World]:
+    """One for all tests of a module that runs in a loop of its own, and that leaves it as it was."""
+    async with World(await fresh_database(postgres), shared_nats.url) as made:
         yield made
 
 

@@ -9,10 +9,12 @@ from uuid import UUID, uuid4, uuid5
 from nats.aio.client import Client
 
 from holdfast.bus import event_log
+from holdfast.errors import BusUnavailable
 from holdfast.runs import EventId, Lease, Outcome, Owner
 from holdfast.store import Database, owner
 from holdfast.wire import events
 from holdfast_gateway.picture import Picture, in_order, take_picture
+from tests.support.wait import wait_until
 
 
 class Hands:
@@ -90,6 +92,23 @@ class Hands:
         """Append the next event."""
         await self.append(self.make(event_type, data))
         return EventId(self._next.attempt, self._next.n - 1)
+
+    async def mend(self, **unfinished: str) -> EventId:
+        """The log is not the one that was written: as soon as there is one, replace what was in it.
+
+        ``unfinished`` is the text of steps that are under way: ``step_1="tw"``.
+        """
+        await wait_until(self._finds_the_end, description="there is a log again")
+        picture = await take_picture(self._db, self.lease.run_id)
+        partial = [{"position": name.removeprefix("step_"), "text": text} for name, text in unfinished.items()]
+        return await self.emit("snapshot", {**events.decode(picture.frame(self._next)).data, "partial": partial})
+
+    async def _finds_the_end(self) -> bool:
+        try:
+            self._seq = (await event_log.end(self._client, self.lease.run_id)).seq
+        except BusUnavailable:
+            return False
+        return True
 
     async def text(self, position: str | None, *words: str) -> None:
         """Show words, one event each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -196,3 +197,12 @@ async def test_the_openapi_page_says_what_is_so(keyed: World) -> None:
                 for kind, media in response.get("content", {}).items():
                     if kind == "application/problem+json":
                         assert media["example"]["status"] == int(status), (method, path)
+
+
+async def test_the_page_of_the_api_loads_nothing_from_elsewhere(keyed: World) -> None:
+    page = (await keyed.http.get("/docs")).text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert any(path.endswith(".js") for path in loaded)
+    for path in loaded:
+        assert path.startswith("/"), path
+        assert (await keyed.http.get(path)).status_code == 200, path

@@ -106,6 +106,46 @@ async def test_f32_early_late_and_reconnected_viewers_hold_the_same_transcript_o
     assert record["output"] == {"text": "kept again"}
 
 
+async def test_f41_a_reload_at_any_moment_shows_what_those_who_stayed_see(world: World) -> None:
+    run = await world.submit()
+    stayed = await world.follow(run["id"])
+    reloads: list[tuple[str, int, Stream, Stream]] = []
+
+    async def reload(moment: str) -> None:
+        """A page that forgot all, and one that kept its cursor, as what stayed is up to date."""
+        end = (await world.log_end(run["id"])).last_id
+        await stayed.until_id(str(end))
+        anew = await world.follow(run["id"])
+        await anew.until_id(str(end))
+        assert stayed.ids[-1] == str(end)
+        assert (anew.fold.text, anew.frames) == (stayed.fold.text, stayed.frames), moment
+        resumed = await world.follow(run["id"], Last_Event_ID=str(end))
+        reloads.append((moment, len(stayed.frames), anew, resumed))
+
+    await reload("queued")
+    hands = await world.claim(run["id"])
+    await hands.step("0", "one ")
+    await reload("between steps")
+    await hands.begin_step("1")
+    await hands.text("1", "lo", "st")
+    await reload("in a step")
+    await reclaim(world.db, hands)
+    heir = await world.claim(run["id"], pod="runner-2")
+    await reload("taken over")
+    await heir.step("1", "two ")
+    await heir.text(None, "three")
+    await heir.finish()
+    await stayed.until_end()
+    for moment, seen, anew, resumed in reloads:
+        await anew.until_end()
+        await resumed.until_end()
+        assert anew.frames == stayed.frames, moment
+        assert resumed.frames == stayed.frames[seen:], moment
+        assert anew.duplicates == resumed.duplicates == 0
+    messages = (await world.http.get(f"/v1/threads/{run['thread_id']}/messages")).json()["items"]
+    assert "".join(part["text"] for part in messages[-1]["parts"]) == stayed.fold.text == "one two three"
+
+
 async def test_a_zombies_last_words_are_dropped(world: World) -> None:
     run = await world.submit()
     zombie = await world.claim(run["id"])

@@ -131,6 +131,37 @@ async def test_an_end_by_somebody_else_says_what_to_keep(eager: World) -> None:
     assert stream.fold.text == "kept"
 
 
+@pytest.mark.parametrize("first_of_all", [True, False])
+async def test_an_end_by_somebody_else_keeps_what_finished_while_the_log_was_away(
+    eager: World, first_of_all: bool
+) -> None:
+    """Such a step has no event id, so no ``keep_through`` can name it; it is in the record, and so it is to be shown."""
+    run = await eager.submit()
+    stream = await eager.follow(run["id"])
+    hands = await eager.claim(run["id"])
+    if not first_of_all:
+        await hands.step("0", "told ")
+    await hands.begin_step("1")
+    hands._since_step = "untold"  # neither the text nor the step's end could be appended
+    hands.make("step.completed", {})
+    await hands.checkpoint("1", None)
+    assert await stranger.cancel(eager.db, "default", UUID(run["id"]))
+    await reclaim(eager.db, hands)
+    await stream.until_end()
+    assert stream.types[-2:] == ["snapshot", "run.cancelled"]
+    late = await eager.follow(run["id"])
+    again = await eager.follow(run["id"], Last_Event_ID=str(stream.events[-2].id))
+    for each in (late, again):
+        await each.until_end()
+    messages = (await eager.http.get(f"/v1/threads/{run['thread_id']}/messages")).json()["items"]
+    recorded = "".join(part["text"] for part in messages[-1]["parts"])
+    assert recorded == ("untold" if first_of_all else "told untold")
+    for each in (stream, late, again):
+        assert each.fold.text == recorded
+        assert each.types[-1] == "run.cancelled"
+        assert each.duplicates == 0
+
+
 async def test_an_interruption_ends_a_stream_only_while_it_lasts(eager: World) -> None:
     run = await eager.submit()
     run_id = UUID(run["id"])

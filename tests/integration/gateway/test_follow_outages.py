@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 import pytest
+from nats.aio.msg import Msg
 
+from holdfast_gateway import polling
+from holdfast_gateway.http.guards import REQUEST_TIMEOUT_S
+from holdfast_gateway.tail import Tail
 from holdfast_local.servers import NatsServer, PostgresServer
 from tests.integration.gateway.test_follow import reclaim
+from tests.integration.gateway.test_long_poll import Poller
 from tests.integration.gateway.world import World
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
@@ -118,7 +124,43 @@ async def test_a_gap_waits_for_the_record_and_goes_on(world: World, thawed: Post
     assert stream.types[-2:] == ["snapshot", "text.delta"]
 
 
-async def test_a_gateway_that_starts_while_nats_is_away_serves_and_catches_up(
+async def test_f38_restarts_of_nats_and_new_connections_double_no_subscription(
+    nats: NatsServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: Counter[int] = Counter()
+    hear = Tail._hear
+
+    async def count(tail: Tail, message: Msg) -> None:
+        heard[int((message.headers or {})["Nats-Sequence"])] += 1
+        await hear(tail, message)
+
+    monkeypatch.setattr(Tail, "_hear", count)
+    async with World(postgres_url, nats.url) as world:
+        run = await world.submit()
+        hands = await world.claim(run["id"])
+        stream = await world.follow(run["id"])
+        carrier = world.gateway._parts.carrier
+        await stream.until("run.started")
+        for way in ("restart", "restart", "close"):
+            if way == "restart":
+                nats.kill()
+                await nats.start()
+                await wait_until(lambda: world._link.up, description="the runner's link is back")
+            else:
+                await carrier.client.close()  # as the client does for good on an error of the server
+            await world.until_ready()
+            shown = await hands.emit("custom", {"position": None, "name": way, "data": None})
+            await stream.until_id(str(shown))
+        heard.clear()
+        await hands.text(None, "a", "b")
+        await hands.finish()
+        await stream.until_end()
+        assert set(heard.values()) == {1}
+        assert len(heard) == 3
+        assert stream.duplicates == 0
+
+
+async def test_f38_a_gateway_that_starts_while_nats_is_away_serves_and_catches_up(
     nats: NatsServer, postgres_url: str
 ) -> None:
     nats.kill()
@@ -127,6 +169,7 @@ async def test_a_gateway_that_starts_while_nats_is_away_serves_and_catches_up(
         ready = await world.http.get("/readyz")
         assert ready.status_code == 503
         assert "NATS" in str(ready.json()["reasons"])
+        await wait_until(lambda: _finds_the_record(world), description="it has found the record")
         begun = time.monotonic()
         run = await world.submit()  # 202
         assert time.monotonic() - begun < 1.5
@@ -138,6 +181,33 @@ async def test_a_gateway_that_starts_while_nats_is_away_serves_and_catches_up(
         await hands.finish()
         await stream.until_end()
         assert stream.fold.text == "a"
+
+
+async def test_a_poll_while_nats_is_away_answers_in_time_and_knows_no_end(
+    nats: NatsServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert REQUEST_TIMEOUT_S > polling._READING_S
+    monkeypatch.setattr(polling, "_READING_S", 0.5)
+    async with World(postgres_url, nats.url) as world:
+        run = await world.submit()
+        hands = await world.claim(run["id"])
+        await hands.step("0", "a")
+        poller = Poller(world, run["id"])
+        await poller.poll()
+        nats.kill()
+        begun = time.monotonic()
+        assert await poller.poll() == {"events": [], "next": "1-4", "more": False, "ended": False}
+        assert time.monotonic() - begun < 2
+        await nats.start()
+        await world.until_ready()
+        await wait_until(lambda: world._link.up, description="the runner's link is back")
+        await hands.finish()
+        await poller.to_the_end()
+        assert poller.fold.text == "a"
+
+
+async def _finds_the_record(world: World) -> bool:
+    return (await world.http.get("/v1/runs")).status_code == 200
 
 
 async def _listens(world: World) -> bool:

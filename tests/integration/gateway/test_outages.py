@@ -209,6 +209,6 @@ async def test_until_the_schema_is_there_requests_are_refused_and_say_why(
 async def test_a_schema_that_nobody_makes_ends_the_gateway(postgres: PostgresServer, shared_nats: NatsServer) -> None:
     url = await empty_database(postgres)
     world = World(url, shared_nats.url, wait_ready=False, schema_wait_s=0.3)
-    with pytest.RaisesGroup(SchemaMismatch):
+    with pytest.RaisesGroup(SchemaMismatch, flatten_subgroups=True):
         async with world:
             await asyncio.wait({world._task})

@@ -112,6 +112,26 @@ async def test_a_threads_stream_goes_from_run_to_run_and_ends_when_none_is_activ
     assert done.status_code == 204
 
 
+async def test_a_threads_cursor_gives_the_exact_rest_also_in_a_run_that_never_began(world: World) -> None:
+    runs = [(await world.submit(thread="t"))["id"] for _ in range(4)]
+    first, second, third, fourth = runs
+    hands = await world.claim(first)
+    stream = await world.follow("/v1/threads/t/events")
+    await wait_until(lambda: len(stream.frames) == 2, description="the first run has begun")
+    for ended in (fourth, second):  # before those that are ahead of them
+        assert (await world.http.post(f"/v1/runs/{ended}/cancel")).status_code == 202
+    await hands.finish()
+    hands = await world.claim(third)
+    await hands.finish()
+    await stream.until_end()
+    ids = [frame[4 : frame.index(b"\n")].decode() for frame in stream.frames]
+    assert list(dict.fromkeys(each.partition(":")[0] for each in ids)) == runs
+    for at, cursor in enumerate(ids[:-1], start=1):
+        rest = await world.follow("/v1/threads/t/events", Last_Event_ID=cursor)
+        await rest.until_end()
+        assert rest.frames == stream.frames[at:], cursor
+
+
 async def test_a_threads_cursor_names_run_and_event(world: World) -> None:
     await world.submit(thread="t")
     for cursor in ("1-1", "x:1-1", "00000000-0000-0000-0000-000000000001:x"):

@@ -18,7 +18,7 @@ from holdfast.store import Database, owner
 from holdfast_gateway.service import Gateway
 from holdfast_local.ports import free_ports
 from tests.integration.gateway.hands import Hands
-from tests.integration.gateway.stream import Stream
+from tests.integration.gateway.stream import PLAIN, Stream
 from tests.support.wait import wait_until
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
@@ -53,7 +53,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         self.db = Database(self.postgres_url, pool_size=4, timeout_s=5.0)
-        self.http = httpx2.AsyncClient(base_url=self.url, timeout=10.0)
+        self.http = httpx2.AsyncClient(base_url=self.url, timeout=10.0, verify=PLAIN)
         self.gateway = Gateway(self._settings, reconcile_interval_s=self._reconcile_interval_s)
         self._task = asyncio.create_task(self.gateway.run(self._stop))
         self._link = Link("test")
@@ -63,13 +63,17 @@ class World:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for stream in self._streams:
-            await stream.close()
+        await self.close_streams()
         await self.http.aclose()
         await self.stop()
         if self._client is not None:
             await close(self._client)
         await self.db.close()
+
+    async def close_streams(self) -> None:
+        """Close what was opened by :meth:`follow`."""
+        while self._streams:
+            await self._streams.pop().close()
 
     async def stop(self) -> None:
         """Stop the gateway and wait for it."""

@@ -92,6 +92,7 @@ async def test_kill_9_leaves_nothing_behind_and_the_next_one_starts(start_up: St
     await _up(start_up)
 
 
+@pytest.mark.slow
 async def test_a_second_one_on_the_same_data_is_refused(start_up: StartUp) -> None:
     up = await _up(start_up)
     second = await start_up()

@@ -28,6 +28,7 @@ async def _assert_none_robbed(world: World, pods: Sequence[FakePod]) -> None:
     assert await world.sql(crashed, owners) == 0, "runs were taken from pods that live"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("emptied", [False, True], ids=["restarted", "restarted_and_emptied"])
 async def test_f09_f12_nats_restarts_and_nobody_alive_is_robbed_and_deaths_are_seen_after_it(
     world: World, emptied: bool
@@ -118,6 +119,7 @@ async def test_f23_any_single_link_of_a_pod_cut_for_less_than_the_ttl_reclaims_n
     assert counted(metrics.DEATHS) == deaths
 
 
+@pytest.mark.slow
 async def test_f12_reapers_that_are_cut_off_declare_nobody_dead_until_they_see_again(world: World) -> None:
     """One loses NATS, the other Postgres."""
     pod = await world.pod("a")
@@ -160,6 +162,7 @@ async def processes(world: World, tmp_path: Path) -> AsyncIterator[list[ReaperPr
         await process.kill()
 
 
+@pytest.mark.slow
 async def test_f12_a_reaper_process_that_was_frozen_wakes_up_and_robs_nobody(
     world: World, processes: list[ReaperProcess]
 ) -> None:

@@ -100,6 +100,7 @@ class Scene:
             "pool": self.pool,
             "heartbeat_interval_s": float(self.stack.env["HOLDFAST_HEARTBEAT_INTERVAL_S"]),
             "heartbeat_ttl_s": int(self.stack.env["HOLDFAST_HEARTBEAT_TTL_S"]),
+            "event_bytes_max": 2 * 1024 * 1024,
         }
         return RunnerSettings(**{**ours, **fields})
 

@@ -21,7 +21,9 @@ SELECT r.id, r.status, r.attempt, r.run_owner_pod AS pod, r.run_owner_boot AS bo
        coalesce((SELECT jsonb_object_agg(w.position, jsonb_build_array(w.suspended, w.done_at IS NOT NULL, w.last_event_id))
                  FROM waits w WHERE w.run_id = r.id), '{}') AS waits, r.requeued_why,
        (SELECT count(*) FROM messages m WHERE m.run_id = r.id AND m.role = 'user') AS questions,
-       (SELECT count(*) FROM messages m WHERE m.run_id = r.id AND m.role = 'assistant') AS answers
+       (SELECT count(*) FROM messages m WHERE m.run_id = r.id AND m.role = 'assistant') AS answers,
+       (SELECT jsonb_build_array(c.status, c.attempt, c.cancelling) FROM changes c WHERE c.run_id = r.id
+        ORDER BY c.xid DESC, c.id DESC LIMIT 1) AS newest_change
 FROM runs r WHERE r.id = ANY ($1::uuid[])
 """
 
@@ -56,4 +58,5 @@ def _of_run(run: Run) -> dict[str, Any]:
         "requeued_why": run.requeued_why,
         "questions": 1 if run.ended else 0,
         "answers": 1 if ended and run.ended else 0,
+        "newest_change": [state.status.value, state.attempt, state.status == "running" and state.cancel_requested],
     }

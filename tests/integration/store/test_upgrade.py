@@ -1,4 +1,4 @@
-"""A database of the release before, with work in it, is brought up to date: nothing is lost and the work goes on. Row F60."""
+"""A database of an earlier release, with work in it, is brought up to date: nothing is lost and the work goes on. Row F60."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 
 import holdfast.store
 from holdfast.runs import Lease
-from holdfast.store import Database, caller
-from holdfast.store.migrate import migrate
+from holdfast.store import Database, caller, feed
+from holdfast.store.migrate import head, migrate
 from tests.integration.store.conftest import execute
 from tests.integration.store.record import TENANT, Record, boot
+from tests.support.wait import wait_until
 
 _FIRST = Path(holdfast.store.__file__).parent / "migrations" / "versions" / "r0001_record.sql"
 _DONE, _BEGUN, _QUEUED, _LATER = (UUID(int=n) for n in range(1, 5))
@@ -52,7 +53,7 @@ async def old_url(empty_url: str) -> str:
 
 @pytest.fixture
 async def upgraded(old_url: str) -> AsyncIterator[Record]:
-    assert await asyncio.to_thread(migrate, old_url) == ("0001", "0002")
+    assert await asyncio.to_thread(migrate, old_url) == ("0001", head())
     db = Database(old_url, pool_size=2, timeout_s=5.0)
     yield Record(db)
     await db.close()
@@ -77,6 +78,18 @@ async def test_f60_work_in_a_database_of_the_release_before_goes_on(upgraded: Re
     assert (ended.status, ended.next_id) == ("completed", _QUEUED)
     answer = (await caller.run_messages(upgraded.db, _BEGUN))[-1]
     assert answer.parts == [{"type": "text", "text": "two one three"}]
+
+
+async def test_f60_runs_of_the_release_before_are_in_the_feed(upgraded: Record) -> None:
+    standing = await feed.standing(upgraded.db, TENANT, limit=10)
+    assert {run.id for run in standing.runs} == {_BEGUN, _QUEUED, _LATER}
+    assert await upgraded.claim(_BEGUN, boot()) is not None
+
+    async def told() -> bool:
+        read = await feed.changes(upgraded.db, {TENANT: standing.place}, limit=10)
+        return [(each.run_id, each.status) for each in read.of_tenant[TENANT].changes] == [(_BEGUN, "running")]
+
+    await wait_until(told, description="the change, once Postgres's own transactions are over")
 
 
 async def test_f60_a_queue_of_the_release_before_keeps_its_order_and_has_room(upgraded: Record) -> None:

@@ -72,6 +72,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
         await running.end()
 
 
+@pytest.mark.slow
 async def test_f01_agent_files_saved_five_times_during_a_run(up: Up, tmp_path: Path) -> None:
     viewer, following = await up.follow("counter", "go")
     for saves in range(1, 6):

@@ -95,7 +95,9 @@ async def _questions(agent: Agent, *, decision: str = "approve") -> int:
     return asked
 
 
-_WAYS = pytest.mark.parametrize(("first", "delay_s"), [("pending", 0.0), ("pending", 0.9), ("in_progress", 0.0)])
+_WAYS = pytest.mark.parametrize(
+    ("first", "delay_s"), [("pending", 0.0), pytest.param("pending", 0.9, marks=pytest.mark.slow), ("in_progress", 0.0)]
+)
 
 
 @_WAYS

@@ -129,6 +129,7 @@ def test_reading_a_folder_leaves_nothing_open(tmp_path: Path) -> None:
 # -- replay ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_f52_a_set_among_the_arguments_hashes_the_same_in_every_process() -> None:
     code = """
 import asyncio, pydantic_ai

@@ -58,6 +58,7 @@ async def test_listing_and_calls_are_steps_and_a_replay_does_not_even_start_the_
     assert not notes.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill_at", "finished"), [(6, 0), (8, 1)])
 async def test_f50_killed_while_it_calls_it_starts_the_server_anew_and_makes_no_finished_call_again(
     tmp_path: Path, kill_at: int, finished: int
@@ -73,6 +74,7 @@ async def test_f50_killed_while_it_calls_it_starts_the_server_anew_and_makes_no_
     assert notes.read_text().count("start") == 2
 
 
+@pytest.mark.slow
 async def test_several_servers_are_listed_side_by_side(tmp_path: Path) -> None:
     agent, _ = _agent(tmp_path / "notes", "loud", "louder")
     record = Record()
@@ -81,6 +83,7 @@ async def test_several_servers_are_listed_side_by_side(tmp_path: Path) -> None:
     assert len(record.steps("tools")) == 4
 
 
+@pytest.mark.slow
 async def test_tools_of_a_server_may_be_marked_as_repeatable(tmp_path: Path) -> None:
     from fastmcp.client.transports import StdioTransport  # noqa: PLC0415
     from pydantic_ai.mcp import MCPToolset  # noqa: PLC0415

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from holdfast.store import JournalStep, KeptText, TailRow, WaitRow
 from holdfast.wire.events import decode, frame, split
 from holdfast_gateway.batch import Batch
 from holdfast_gateway.continuity import Continuity
-from holdfast_gateway.picture import Picture
+from holdfast_gateway.picture import Picture, RunGone
 from tests.support.samples import examples
 
 RUN = UUID(int=1)
@@ -239,12 +240,63 @@ async def test_an_interruption_passes_and_the_next_event_takes_its_place_as_the_
     interrupted = frame(
         EventId(2, 1), "run.interrupted", {"reason": "owner_lost", "keep_through": history.keep_through}
     )
-    sent, continuity = await shown([*history.frames, interrupted], never)
+
+    async def take_picture() -> Picture:
+        return history.pictures[-1]
+
+    sent, continuity = await shown([*history.frames, interrupted], take_picture)
     assert continuity.ending == "run.interrupted"
+    assert sent == [*history.frames, interrupted]
     resumed = frame(EventId(3, 1), "run.resumed", {"keep_through": history.keep_through})
-    sent, continuity = await shown([*history.frames, interrupted, resumed], never)
+    sent, continuity = await shown([*history.frames, interrupted, resumed], take_picture)
     assert continuity.ending is None
     assert folded(sent).text == "abc"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_an_end_by_a_stranger_keeps_what_finished_while_the_log_was_away(gone: bool) -> None:
+    history = a_history()
+    history.end("2")
+    history.kept[-1] = replace(history.kept[-1], last_event_id=None)
+    told = len(history.frames) - 1  # its step.completed was lost, and so has no id
+    history.end_by_other()
+
+    async def take_picture() -> Picture:
+        if gone:
+            raise RunGone("deleted")
+        return history.pictures[-1]
+
+    assert decode(history.frames[-1]).data == {"keep_through": None}
+    sent, continuity = await shown([*history.frames[:told], history.frames[-1]], take_picture)
+    assert continuity.ending == "run.cancelled"
+    if gone:
+        assert sent[-1] == history.frames[-1]
+    else:
+        assert [decode(one).type for one in sent[-2:]] == ["snapshot", "run.cancelled"]
+        assert folded(sent).text == history.text == "abcd"
+
+
+@pytest.mark.parametrize("came_back", [False, True])
+async def test_a_snapshot_that_was_to_follow_a_takeover_and_was_lost_is_made_from_the_record(came_back: bool) -> None:
+    """``run.resumed`` with ``log_lost`` drops all, since its owner replaces all; and then that is lost too."""
+    history = a_history()
+    history.end("2")
+    history.die()
+    history.attempt, history.n, history.status = 2, 0, "running"
+    history.emit("run.resumed", attempt=2, reason="log_lost", keep_through=None)
+    seen = list(history.frames)
+    history.end_by_other()
+
+    async def take_picture() -> Picture:
+        return history.pictures[-1]
+
+    if came_back:
+        sent, _ = await shown(history.frames, take_picture, after=EventId(2, 1))
+        sent = [*seen, *sent]
+    else:
+        sent, _ = await shown(history.frames, take_picture)
+    assert [decode(one).type for one in sent[-3:]] == ["run.resumed", "snapshot", "run.cancelled"]
+    assert folded(sent).text == history.text == "abcd"
 
 
 def a_torn_wait() -> History:

@@ -19,13 +19,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from holdfast import http
-from holdfast.runs import EventId
-from holdfast.wire.events import KEEPALIVE, frame
+from holdfast.wire.events import KEEPALIVE
 from holdfast_local.__main__ import main
-from holdfast_local.ports import free_ports
+from holdfast_local.ports import free_ports, is_free
+from tests.support.wait import wait_until
 
 RUN_ID = "0198c0de-0000-7000-8000-000000000001"
-Event = tuple[str, str, dict[str, Any]]
+Event = tuple[str | None, str, dict[str, Any]]
+_STREAMS = (f"GET /v1/runs/{RUN_ID}/events", "GET /v1/feed")
 Handler = Callable[[str, dict[str, Any]], httpx2.Response]
 
 
@@ -47,24 +48,27 @@ def problem(status: int, code: str, detail: str, **headers: str) -> httpx2.Respo
 
 @dataclass(frozen=True)
 class Connection:
-    """One connection of a stream: these events, then a clean end, or the socket is cut."""
+    """One connection of a stream: these events, then a clean end, or it stays open, or the socket is cut: by this error."""
 
     events: Sequence[Event] = ()
-    cut: bool = False
-    refused: httpx2.Response | None = None
+    cut: bool | httpx2.TransportError = False
+    stays: bool = False
+    refused: httpx2.Response | Exception | None = None
 
 
 @dataclass
 class StubGateway:
     """``connections`` are used up one after another. ``answers`` maps ``GET /path`` to one answer, or to several in turn.
 
-    An answer that is an exception is raised in its place: the request's answer got lost.
+    An answer that is an exception is raised in its place: the request's answer got lost. ``left`` counts the streams that
+    were let go of before their end.
     """
 
     connections: list[Connection] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     cursors: list[str | None] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
+    left: int = 0
 
     def transport(self) -> httpx2.MockTransport:
         """This gateway, in the process."""
@@ -76,7 +80,7 @@ class StubGateway:
         self.requests.append(
             (called, dict(request.headers), json.loads(content) if content else request.url.query.decode())
         )
-        if called == f"GET /v1/runs/{RUN_ID}/events":
+        if called in _STREAMS and "text/event-stream" in request.headers["accept"]:
             return self._stream(request.headers.get("last-event-id"))
         answer = self.answers[called]
         if isinstance(answer, list):
@@ -88,17 +92,25 @@ class StubGateway:
     def _stream(self, cursor: str | None) -> httpx2.Response:
         self.cursors.append(cursor)
         connection = self.connections.pop(0)
+        if isinstance(connection.refused, Exception):
+            raise connection.refused
         if connection.refused is not None:
             return connection.refused
 
         async def body() -> AsyncIterator[bytes]:
             yield KEEPALIVE
-            for event_id, event_type, data in connection.events:
-                whole = frame(EventId.parse(event_id), event_type, data)
-                yield whole[:7]
-                yield whole[7:]
+            try:
+                for event in connection.events:
+                    whole = _frame(*event)
+                    yield whole[:7]
+                    yield whole[7:]
+                if connection.stays:
+                    await asyncio.Event().wait()
+            except (GeneratorExit, asyncio.CancelledError):
+                self.left += 1
+                raise
             if connection.cut:
-                raise httpx2.ReadError("cut")
+                raise connection.cut if isinstance(connection.cut, Exception) else httpx2.ReadError("cut")
 
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body())
 
@@ -118,6 +130,12 @@ class StubGateway:
             await Response(body, answer.status_code, headers)(scope, receive, send)
 
 
+def _frame(event_id: str | None, event_type: str, data: dict[str, Any]) -> bytes:
+    """One event; ids are of whatever form the test has them in."""
+    id_line = f"id: {event_id}\n" if event_id is not None else ""
+    return f"{id_line}event: {event_type}\ndata: {json.dumps(data)}\n\n".encode()
+
+
 class Shell:
     """Runs ``holdfast`` in a thread beside the stub."""
 
@@ -135,6 +153,7 @@ async def listening(stub: StubGateway) -> AsyncIterator[str]:
     """The stub on a port of its own; yields its URL."""
     port = free_ports(1)[0]
     async with http.serving(stub, "127.0.0.1", port):
+        await wait_until(lambda: not is_free(port), description="the stub listens")
         yield f"http://127.0.0.1:{port}"
 
 

@@ -1,4 +1,4 @@
-"""The client of the native API: a stream without gaps or doubles over connections that break, and errors in words."""
+"""What commands ask of a gateway, and its errors in words. How it is asked is the client's (``tests/unit/client``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from holdfast.runs import EventId
 from holdfast_local import api
 from holdfast_local.answers import ApiRefused, NoGateway, NotAGateway
 from holdfast_local.api import Gateway
-from tests.unit.local.stub_gateway import RUN_ID, Connection, StubGateway, deltas, problem, run_shown
+from tests.unit.local.stub_gateway import RUN_ID, Connection, StubGateway, deltas, problem
 
 DONE = ("1-9", "run.completed", {"output": None})
 RUN = f"GET /v1/runs/{RUN_ID}"
@@ -24,53 +24,9 @@ def _gateway(stub: StubGateway, key: str | None = None) -> Gateway:
 async def _ids(stub: StubGateway, *, after: str | None = None, links: list[str | None] | None = None) -> list[str]:
     start = EventId.parse(after) if after else None
     async with _gateway(stub) as gateway:
-        gateway._was_there = True  # as after a submit
         on_link = links.append if links is not None else None
         async with aclosing(gateway.follow(RUN_ID, after=start, on_link=on_link)) as events:
             return [str(event.id) async for event in events]
-
-
-async def test_a_stream_that_breaks_goes_on_at_its_cursor_and_nothing_comes_twice() -> None:
-    stub = StubGateway(
-        connections=[
-            Connection([*deltas("a", "b")], cut=True),
-            Connection(cut=True),
-            Connection([*deltas("b", "c", first=2)], cut=True),
-            Connection([DONE]),
-        ]
-    )
-    assert await _ids(stub) == ["1-1", "1-2", "1-3", "1-9"]
-    assert stub.cursors == [None, "1-2", "1-2", "1-3"]
-
-
-async def test_a_clean_end_before_the_last_event_is_not_the_end() -> None:
-    stub = StubGateway(
-        connections=[Connection([*deltas("a")]), Connection([*deltas("b", first=2)]), Connection([DONE])],
-        answers={RUN: [run_shown(status="running"), run_shown()]},
-    )
-    assert await _ids(stub) == ["1-1", "1-2", "1-9"]
-
-
-async def test_an_interrupted_run_that_went_on_is_followed() -> None:
-    interrupted = ("2-1", "run.interrupted", {"reason": "owner_lost"})
-    resumed = ("3-1", "run.resumed", {"keep_through": None})
-    stub = StubGateway(connections=[Connection([interrupted, resumed], cut=True), Connection([("3-2", *DONE[1:])])])
-    assert await _ids(stub) == ["2-1", "3-1", "3-2"]
-    assert await _ids(StubGateway(connections=[Connection([interrupted])])) == ["2-1"]
-
-
-async def test_a_cursor_at_the_end_of_an_ended_run_gives_nothing() -> None:
-    stub = StubGateway(connections=[Connection(), Connection()], answers={RUN: run_shown()})
-    assert await _ids(stub, after="1-9") == []
-    assert stub.cursors == ["1-9", "1-9"]
-
-
-async def test_events_between_the_record_and_the_next_look_are_not_missed() -> None:
-    """A proxy ended the stream cleanly; the run ended before the record was asked."""
-    stub = StubGateway(
-        connections=[Connection([*deltas("a")]), Connection([*deltas("b", first=2), DONE])], answers={RUN: run_shown()}
-    )
-    assert await _ids(stub) == ["1-1", "1-2", "1-9"]
 
 
 async def test_an_absence_is_told_once_and_a_blink_never() -> None:
@@ -104,29 +60,6 @@ async def test_a_gateway_that_was_never_there_is_an_error_at_once() -> None:
     assert len(stub.requests) == 2
 
 
-async def test_f58_a_submit_whose_answer_got_lost_is_the_same_submit() -> None:
-    lost: list[object] = [
-        httpx2.ReadError("lost"), httpx2.ConnectError("restarting"), problem(503, "draining", "stopping"), run_shown(),
-    ]  # fmt: skip
-    stub = StubGateway(answers={"POST /v1/runs": lost})
-    async with _gateway(stub) as gateway:
-        run = await gateway.submit(agent="assistant", run_input={"messages": []}, thread_id="chat")
-    assert run["id"] == RUN_ID
-    assert len({headers["idempotency-key"] for _, headers, _ in stub.requests}) == 1
-    assert {str(body) for _, _, body in stub.requests} == {
-        str({"agent": "assistant", "input": {"messages": []}, "thread_id": "chat"})
-    }
-
-
-async def test_two_submits_are_two() -> None:
-    stub = StubGateway(answers={"POST /v1/runs": run_shown()})
-    async with _gateway(stub) as gateway:
-        for _ in range(2):
-            await gateway.submit(agent="assistant", run_input={})
-    assert len({headers["idempotency-key"] for _, headers, _ in stub.requests}) == 2
-    assert all("thread_id" not in body for _, _, body in stub.requests)
-
-
 @pytest.mark.parametrize(
     ("key", "answer", "error", "words"),
     [
@@ -152,6 +85,14 @@ async def test_errors_are_words(key: str | None, answer: object, error: type[Exc
         with pytest.raises(error, match=words):
             await gateway.run(RUN_ID)
     assert stub.requests[0][1].get("authorization") == (f"Bearer {key}" if key else None)
+
+
+async def test_json_of_another_service_is_no_gateways() -> None:
+    stub = StubGateway(answers={RUN: {"hello": 1}, "GET /v1/runs": ["hello"]})
+    async with _gateway(stub) as gateway:
+        for asked in (gateway.run(RUN_ID), gateway.runs(limit=5)):
+            with pytest.raises(NotAGateway, match=r"http://gateway\.test does not answer as Holdfast does"):
+                await asked
 
 
 async def test_an_unknown_agent_is_met_with_those_that_there_are() -> None:

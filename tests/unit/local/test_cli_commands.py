@@ -91,6 +91,7 @@ async def test_the_exit_code_tells_how_the_run_ended(
     holdfast: Shell, ending: tuple[str, str, dict[str, Any]], code: int, said: str
 ) -> None:
     holdfast.stub.connections = [Connection([*ANSWER[4:-1], ending])]
+    holdfast.stub.answers[f"GET /v1/runs/{RUN_ID}"] = run_shown(status=ending[1].removeprefix("run."))
     tailed = await holdfast("tail", RUN_ID)
     assert (tailed.exit_code, tailed.stdout, tailed.stderr) == (code, "hello\n", said)
 

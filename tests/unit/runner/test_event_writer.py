@@ -4,51 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from holdfast.errors import AgentFailed, LostOwnership
-from holdfast.runs import EventId, Lease, Owner
+from holdfast.runs import EventId
 from holdfast_runner import event_writer
 from holdfast_runner.event_writer import EventWriter
 from tests.support.wait import wait_until
 from tests.unit.runner.fake_log import FakeLog
-
-RUN = UUID(int=1)
-
-
-@dataclass
-class Written:
-    """A writer of attempt 2, its log, and what its owner would say in a snapshot."""
-
-    log: FakeLog
-    boot: UUID = field(default_factory=uuid4)
-    lost: list[str] = field(default_factory=list)
-    snapshot: dict[str, Any] = field(default_factory=lambda: {"steps": [], "partial_text": "so far"})
-    buffer_bytes_max: int = 1024 * 1024
-    budget_s: float = 0.05
-
-    def make(self) -> EventWriter:
-        """The writer."""
-        return EventWriter(
-            self.log.client,
-            Lease(RUN, Owner("pod", self.boot), 2),
-            budget_s=self.budget_s,
-            buffer_bytes_max=self.buffer_bytes_max,
-            snapshot=lambda: self.snapshot,
-            on_lost=self.lost.append,
-        )
-
-    def ids(self) -> list[str]:
-        """The ids in the log."""
-        return [str(event.id) for event in self.log.events]
-
-    def types(self) -> list[str]:
-        """The types in the log."""
-        return [event.type for event in self.log.events]
+from tests.unit.runner.written import Written, say
 
 
 @pytest.fixture
@@ -66,11 +33,6 @@ async def writer(written: Written) -> AsyncIterator[EventWriter]:
     await made.open()
     yield made
     await made.close()
-
-
-def say(writer: EventWriter, text: str) -> EventId:
-    """Emit text."""
-    return writer.emit("text.delta", {"position": None, "text": text})
 
 
 async def test_f40_ids_are_contiguous_and_events_that_gather_go_together(written: Written, writer: EventWriter) -> None:
@@ -304,9 +266,7 @@ async def test_an_error_that_nobody_foresaw_costs_the_log_and_not_the_run(
     assert written.lost == []
 
 
-async def test_f36_an_event_too_large_for_a_message_is_refused_and_takes_no_id(
-    written: Written, writer: EventWriter
-) -> None:
+async def test_f36_an_event_that_is_too_large_is_refused_and_takes_no_id(written: Written, writer: EventWriter) -> None:
     with pytest.raises(AgentFailed, match="are allowed") as refused:
         say(writer, "x" * writer.event_bytes_max)
     assert refused.value.code == "too_large"
@@ -341,9 +301,8 @@ def _finished(output: str, text: str) -> Mapping[str, Any]:
     return {"position": "0", "status": "completed", "output": output, "text": text, "last_event_id": None}
 
 
-async def test_a_snapshot_too_large_for_a_message_leaves_outputs_out(written: Written, writer: EventWriter) -> None:
+async def test_a_snapshot_that_is_too_large_leaves_outputs_out(written: Written, writer: EventWriter) -> None:
     written.snapshot["steps"] = [_finished("x" * 3_000_000, "small")]
-    written.buffer_bytes_max = 16 * 1024 * 1024
     written.log.away = True
     say(writer, "dropped")
     await writer.flush()
@@ -353,7 +312,7 @@ async def test_a_snapshot_too_large_for_a_message_leaves_outputs_out(written: Wr
     assert (step["output"], step["output_left_out"], step["text"]) == (None, True, "small")
 
 
-async def test_a_snapshot_that_fits_into_no_message_costs_the_log_and_not_the_run(
+async def test_a_snapshot_that_is_too_large_even_so_costs_the_log_and_not_the_run(
     written: Written, writer: EventWriter
 ) -> None:
     written.snapshot["steps"] = [_finished("", "x" * 3_000_000)]

@@ -19,6 +19,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import httpx2
 
+from holdfast import outbound
+
 BODY_BYTES_MAX = 256 * 1024
 REDIRECTS_MAX = 5
 TIMEOUT_S = 20.0
@@ -29,6 +31,7 @@ _CHARSETS = frozenset(
 )
 """By Python's names. There are codecs besides that are no charsets, or that make characters which no text may hold."""
 _CHARSET_FAMILIES = ("iso8859-", "cp125")
+_is_public = outbound.is_public
 _TEXTUAL = ("text/", "application/json", "application/xml", "application/javascript", "application/x-yaml")
 
 
@@ -168,21 +171,3 @@ async def _address(host: str, port: int, allowed: AllowList) -> IPv4Address | IP
         if not (_is_public(address) or allowed.holds(address)):
             raise FetchRefusedError(f"{host} leads to an address that is not public and not on the list")
     return addresses[0]
-
-
-def _is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Also of what an IPv6 address carries within: a mapped IPv4 address, a tunnel's end."""
-    if isinstance(address, IPv6Address):
-        if address.sixtofour is not None or address.teredo is not None or address in _NAT64:
-            return False
-        if address.ipv4_mapped is not None:
-            return _is_public(address.ipv4_mapped)
-        if address.is_site_local:
-            return False
-    elif address in _PROTOCOLS:
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # of which Python calls some global; one is a cloud's metadata

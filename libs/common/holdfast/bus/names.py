@@ -12,6 +12,8 @@ BUCKET_STREAM = f"KV_{BUCKET}"
 ATTEMPT_HEADER = "Holdfast-Attempt"
 BOOT_HEADER = "Holdfast-Boot"
 LAST_HEADER = "Holdfast-Last-Id"
+PART_HEADER = "Holdfast-Part"
+PART_OF_HEADER = "Holdfast-Part-Of"
 
 
 def request_subject(pool: str, run_id: UUID | str) -> str:

@@ -1,8 +1,8 @@
 """The folding rule of a stream: what a viewer shows after reading events in order.
 
-Clients and tests use this one rule (``wire.md``): an id not above the last one seen is a duplicate, ``run.resumed``
-truncates, ``step.started`` of a known position begins that position anew, ``snapshot`` replaces. The record holds the answer by
-the same rule as :attr:`Fold.text`.
+Clients and tests use this one rule (``wire.md``): an id not above the last one seen is a duplicate, ``run.resumed`` truncates,
+``step.started`` of a known position begins that position anew, ``snapshot`` replaces everything, the last id too. The record
+holds the answer by the same rule as :attr:`Fold.text`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ class Fold:
     _finished: dict[str, EventId] = field(default_factory=dict)
 
     def apply(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> bool:
-        """Fold one event in. Returns False for a duplicate, which changes nothing."""
-        if self.last_id is not None and event_id <= self.last_id:
+        """Fold one event in. Returns False for a duplicate, which changes nothing.
+
+        A snapshot is never one: a log that has lost its end is behind the cursor of who comes back, and so is its snapshot.
+        """
+        if self.last_id is not None and event_id <= self.last_id and event_type != "snapshot":
             return False
         self.last_id = event_id
         self.ending = None

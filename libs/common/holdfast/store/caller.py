@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from holdfast.store.rows import (
     ThreadRow,
     row_as,
 )
+from holdfast.store.webhooks import RunWebhook
 
 # What a tenant does with a run that rests, and with a thread's queue; each in a module of its own.
 waits, wait, answer, resume = answering.waits, answering.wait, answering.answer, answering.resume
@@ -58,6 +58,7 @@ class Submit:
     on_unknown: str | None = None
     idle_timeout_s: int = 600
     deadline_s: float | None = None
+    webhook: RunWebhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ async def _submit(connection: Connection[Row], request: Submit) -> Submitted:
         request.on_unknown,
         request.idle_timeout_s,
         request.deadline_s,
+        request.webhook.stored() if request.webhook is not None else None,
     )
     assert row is not None
     position = 1 if replaced is not None else row["position"] + 1
@@ -207,13 +209,11 @@ async def tails(db: Database, run_ids: Sequence[UUID]) -> dict[UUID, TailRow]:
     return {row["id"]: row_as(TailRow, row) for row in await db.fetch("run_list_tails", list(run_ids))}
 
 
-async def feed(
-    db: Database, tenant_id: str, thread_id: str, *, since: datetime | None, seen: Sequence[UUID], limit: int
-) -> list[tuple[TailRow, datetime]]:
-    """What a follower of a thread has yet to see, each with the record's time of this look: the runs that have ended after
-    ``since`` (None: none of them), in that order, then the active ones in theirs."""
-    rows = await db.fetch("run_list_feed", tenant_id, thread_id, since, list(seen), limit)
-    return [(row_as(TailRow, row), row["looked_at"]) for row in rows]
+async def feed(db: Database, tenant_id: str, thread_id: str, *, seen: Sequence[UUID], limit: int) -> list[TailRow]:
+    """What a follower of a thread has yet to see, in the order of the queue: active runs, and those behind the first of ``seen``
+    that have ended."""
+    rows = await db.fetch("run_list_feed", tenant_id, thread_id, list(seen), limit)
+    return [row_as(TailRow, row) for row in rows]
 
 
 async def make_thread(db: Database, tenant_id: str, thread_id: str, metadata: Mapping[str, Any]) -> ThreadRow | None:

@@ -100,11 +100,19 @@ class Database:
 
     Every method raises :class:`StoreUnavailable` when the record did not answer in time (a write's outcome is then not known),
     and :class:`Refused` when a constraint refused the statement (``code`` is the constraint's name).
+
+    Args:
+        url: where Postgres is.
+        pool_size: the most connections.
+        timeout_s: how long a call may take, connecting included.
+        kept_open: how many connections stay open while nothing is asked. Opening one takes some ten round trips, which is long
+            in a process that a thousand clients have just come back to.
     """
 
-    def __init__(self, url: str, *, pool_size: int, timeout_s: float) -> None:
+    def __init__(self, url: str, *, pool_size: int, timeout_s: float, kept_open: int = 1) -> None:
         self._url = url
         self._pool_size = pool_size
+        self._kept_open = min(kept_open, pool_size)
         self._timeout_s = timeout_s
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
@@ -179,7 +187,7 @@ class Database:
                 if self._pool is None:
                     self._pool = await asyncpg.create_pool(
                         self._url,
-                        min_size=1,
+                        min_size=self._kept_open,
                         max_size=self._pool_size,
                         command_timeout=self._timeout_s,
                         timeout=self._timeout_s,

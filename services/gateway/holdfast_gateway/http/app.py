@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from holdfast import __version__
 from holdfast.service import Service, health_routes
-from holdfast_gateway.http import answering, events, fleet, moving_on, queues, runs, submit, threads
+from holdfast_gateway.http import answering, events, feed, fleet, moving_on, queues, runs, submit, threads, webhooks
 from holdfast_gateway.http.guards import Draining, InTime, LoopbackNames, WholeBody
 from holdfast_gateway.http.openapi import describe
 from holdfast_gateway.http.problems import answer_with_problems
 from holdfast_gateway.parts import Parts
+from holdfast_gateway.protocols.ai_sdk import routes as ai_sdk
 
 _ABOUT = """\
 Runs of agents that outlive the runner they run on.
@@ -25,10 +26,13 @@ Send an API key as `Authorization: Bearer <key>` or `X-Api-Key: <key>` (not with
 
 def make_app(parts: Parts, service: Service) -> ASGIApp:
     """The ASGI application of one gateway."""
-    app = FastAPI(title="Holdfast", version=__version__, description=_ABOUT, redoc_url=None, redirect_slashes=False)
+    app = FastAPIOffline(
+        title="Holdfast", version=__version__, description=_ABOUT, redoc_url=None, redirect_slashes=False
+    )
     app.state.parts = parts
-    for module in (submit, runs, answering, moving_on, events, threads, queues, fleet):
+    for module in (submit, runs, answering, moving_on, events, feed, threads, queues, fleet, webhooks):
         app.include_router(module.router, prefix="/v1")
+    app.include_router(ai_sdk.router, prefix="/ai-sdk")
     app.router.routes.extend(health_routes(service))
     answer_with_problems(app, parts.record)
     describe(app, with_keys=parts.settings.auth == "keys")
@@ -50,6 +54,6 @@ def _guarded(app: ASGIApp, parts: Parts) -> ASGIApp:
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "x-api-key"],
-        expose_headers=["location", "retry-after", "x-workflow-run-id"],
+        expose_headers=["location", "retry-after", "x-workflow-run-id", "x-workflow-stream-tail-index"],
         max_age=600,
     )

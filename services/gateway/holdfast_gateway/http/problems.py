@@ -18,6 +18,7 @@ from holdfast.logs import get_logger
 from holdfast_gateway.agents import InvalidInput, UnknownAgent
 from holdfast_gateway.answering import InvalidAnswer
 from holdfast_gateway.auth import KeyRefused
+from holdfast_gateway.connections import TooManyStreams
 from holdfast_gateway.http.stream import StreamReset
 from holdfast_gateway.record import Record
 
@@ -32,8 +33,10 @@ _REFUSED_STATUS = {
     "invalid_value": 422,
     "invalid_cursor": 422,
     "invalid_header": 422,
+    "not_supported": 422,
     "not_a_question": 422,
     "unknown_position": 422,
+    "webhook_refused": 422,
 }
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # Python says it in other words before 3.13
 _HTTP_CODES = {400: "malformed_json", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -87,6 +90,7 @@ PROBLEM_EXAMPLES = {
         (404, "run_not_found", "there is no run 019a9b1e-7c5f-7a31-9f0e-2f6b1c9d8e7a"),
         (409, "thread_busy", "thread 'chat-42' has an active run"),
         (422, "invalid_request", "body.agent: Field required"),
+        (429, "too_many_streams", "this key holds 10000 streams open here, as many as it may"),
         (503, "record_unavailable", "Postgres did not answer within 3 s"),
     )
 }
@@ -97,6 +101,12 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     """A problem as a response; ``more`` are further members of it."""
     body = _members(status, code, detail, **more)
     return Response(to_json(body), status, headers=dict(headers or {}), media_type="application/problem+json")
+
+
+def draining() -> Response:
+    """This gateway is about to end: ask again, and another one will answer."""
+    headers = {"Retry-After": "1", "Connection": "close"}
+    return problem(503, "draining", "this gateway is stopping: ask again", headers=headers)
 
 
 def record_away(detail: str) -> Response:
@@ -133,6 +143,7 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Response]] = {
     InvalidAnswer: lambda error: problem(422, "invalid_answer", str(error), errors=error.problems),
     StoreUnavailable: lambda error: record_away(str(error)),
     BusUnavailable: lambda error: problem(503, "bus_unavailable", str(error), headers=_RETRY),
+    TooManyStreams: lambda error: problem(429, "too_many_streams", str(error), headers=_RETRY),
 }
 
 

@@ -7,7 +7,8 @@ resets the connection: an exception raised in the body cuts it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -17,7 +18,10 @@ from holdfast.logs import get_logger
 from holdfast_gateway.picture import RunGone
 
 log = get_logger(__name__)
+SERVERS_SEND = "holdfast.send"
+"""In a scope: what sends without passing by those who only look at an answer's head. A stream sends a thousand times."""
 _OPENED = b": holdfast\n\n"
+_SEND_BYTES_MAX = 256 * 1024
 
 
 class StreamReset(Exception):
@@ -38,6 +42,7 @@ class EventStream(Response):
         draining: when it is set, the connection is reset.
         begin: events that are known already, sent with the headers.
         headers: further headers.
+        place: the caller's place among the connections, entered already; left when the response is over, however it ends.
     """
 
     media_type = "text/event-stream"
@@ -49,6 +54,7 @@ class EventStream(Response):
         *,
         begin: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        place: AbstractContextManager[object] | None = None,
     ) -> None:
         super().__init__(
             headers={"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})},
@@ -58,11 +64,18 @@ class EventStream(Response):
         self._chunks = chunks
         self._draining = draining
         self._begin = begin
+        self._place = place if place is not None else nullcontext()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send(_body(_OPENED + self._begin))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(_body(_OPENED + self._begin))
+            await self._stream(receive, scope.get(SERVERS_SEND, send))
+        finally:
+            self._place.__exit__(None, None, None)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         pump = asyncio.create_task(self._pump(send), name="stream")
         others = [
             asyncio.create_task(client_gone(receive), name="stream-client"),
@@ -89,9 +102,20 @@ class EventStream(Response):
     async def _pump(self, send: Send) -> None:
         try:
             async for chunk in self._chunks:
-                await send(_body(chunk))
+                for piece in _pieces(chunk):
+                    await send(_body(piece))
+                del chunk, piece  # nothing is kept for who waits
         finally:
             await self._chunks.aclose()
+
+
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    """A large event in slices: its viewers share it as a whole, and the server holds no more than a slice for each of them."""
+    if len(chunk) <= _SEND_BYTES_MAX:
+        yield chunk
+        return
+    for start in range(0, len(chunk), _SEND_BYTES_MAX):
+        yield chunk[start : start + _SEND_BYTES_MAX]
 
 
 def _body(chunk: bytes) -> Message:

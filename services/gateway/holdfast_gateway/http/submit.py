@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -17,7 +18,7 @@ from holdfast.store.caller import Submitted
 from holdfast_gateway.announcing import QUEUED_ID, queued_frame
 from holdfast_gateway.auth import Caller
 from holdfast_gateway.following import follow_run, tail_row, wait_for_end
-from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, run_answer, run_headers
+from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, TOO_MANY, run_answer, run_headers
 from holdfast_gateway.http.dependencies import CallerOf, PartsOf, ThreadIdPath
 from holdfast_gateway.http.events import STREAM_EXAMPLE
 from holdfast_gateway.http.guards import DEADLINE
@@ -52,6 +53,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **NOT_FOUND,
     **CONFLICT,
+    **TOO_MANY,
     **PROBLEMS,
 }
 
@@ -69,7 +71,7 @@ async def submit_to_thread(
 ) -> Response:
     """Submit a run to a thread."""
     wanted = _wanted(request, caller, body, idempotency_key, thread_id, make_thread=False)
-    return await _answer(parts, caller, request, await submit(parts, wanted), wait_s)
+    return await _submit(parts, caller, request, wanted, wait_s)
 
 
 @router.post("/runs", status_code=202, response_model=Run, responses=_RESPONSES)
@@ -85,7 +87,7 @@ async def submit_on_its_own(
     """Submit a run, and make its thread."""
     thread_id = body.thread_id or str(new_id())
     wanted = _wanted(request, caller, body, idempotency_key, thread_id, make_thread=True)
-    return await _answer(parts, caller, request, await submit(parts, wanted), wait_s)
+    return await _submit(parts, caller, request, wanted, wait_s)
 
 
 def _wanted(
@@ -108,17 +110,30 @@ def _wanted(
         deadline_s=body.deadline_s,
         idempotency_key=key,
         fingerprint=fingerprint_of(request.url.path, body.telling()) if key is not None else b"",
+        webhook=body.webhook.kept() if body.webhook is not None else None,
+        operator=caller.operator,
     )
+
+
+async def _submit(parts: Parts, caller: Caller, request: Request, wanted: Wanted, wait_s: float | None) -> Response:
+    """Submit, and answer as the client asked. A connection that stays open takes its place before anything is made."""
+    to_follow = "text/event-stream" in ",".join(request.headers.getlist("accept")).lower()
+    with ExitStack() as held:
+        if to_follow or wait_s is not None:
+            held.enter_context(parts.connections.place(caller))
+        submitted = await submit(parts, wanted)
+        if not to_follow:
+            return await _answer(parts, caller, request, submitted, wait_s)
+        run = submitted.run
+        after, begin = _beginning(submitted)
+        chunks = follow_run(parts.tails, await tail_row(parts.tails, run), after)
+        return EventStream(chunks, parts.draining, begin=begin, headers=run_headers(run.id), place=held.pop_all())
 
 
 async def _answer(
     parts: Parts, caller: Caller, request: Request, submitted: Submitted, wait_s: float | None
 ) -> Response:
     run = submitted.run
-    if "text/event-stream" in request.headers.get("accept", ""):
-        after, begin = _beginning(submitted)
-        chunks = follow_run(parts.tails, await tail_row(parts.tails, run), after)
-        return EventStream(chunks, parts.draining, begin=begin, headers=run_headers(run.id))
     if wait_s is not None and run.status not in TERMINAL:
         request.scope[DEADLINE].reschedule(None)
         await _wait(parts, request, submitted, wait_s)

@@ -9,6 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from holdfast.runs import OnBusy, OnOwnerLost
+from holdfast.store.webhooks import RunWebhook
+from holdfast_gateway.webhooks.signing import SECRET_FORM, key_of
+from holdfast_gateway.webhooks.targets import URL_LENGTH_MAX
 
 _ID = "A-Za-z0-9_:@-"
 THREAD_ID_PATTERN = rf"^([{_ID}][.{_ID}]{{0,127}}|\.[{_ID}][.{_ID}]{{0,126}}|\.\.[.{_ID}]{{1,126}})$"
@@ -35,6 +38,65 @@ def _not_null(value: Any) -> Any:
     if value is None:
         raise ValueError("must not be null")
     return value
+
+
+def _secret(value: str) -> str:
+    key_of(value)
+    return value
+
+
+def _each_once(events: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(events))
+
+
+RunEvent = Literal[
+    "run.queued", "run.running", "run.waiting", "run.interrupted", "run.completed", "run.failed", "run.cancelled"
+]
+TOLD_BY_DEFAULT: tuple[RunEvent, ...] = (
+    "run.completed",
+    "run.failed",
+    "run.cancelled",
+    "run.interrupted",
+    "run.waiting",
+)
+WebhookUrl = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=URL_LENGTH_MAX,
+        description="https; or http to this machine, named `localhost`, `127.0.0.1` or `[::1]`",
+        examples=["https://example.com/holdfast"],
+    ),
+]
+WebhookSecret = Annotated[str, AfterValidator(_secret)]
+WebhookEvents = Annotated[
+    tuple[RunEvent, ...], AfterValidator(_each_once), Field(min_length=1, description="which changes it is told of")
+]
+
+
+class RunWebhookWanted(Taken):
+    """Who is told of one run."""
+
+    url: WebhookUrl
+    secret: WebhookSecret = Field(repr=False, description=SECRET_FORM)
+    events: WebhookEvents = TOLD_BY_DEFAULT
+
+    def kept(self) -> RunWebhook:
+        """For the record."""
+        return RunWebhook(self.url, self.secret, self.events)
+
+
+class WebhookWanted(Taken):
+    """Who is told of every run of the tenant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://example.com/holdfast", "events": ["run.failed"]}]}
+    )
+
+    url: WebhookUrl
+    events: WebhookEvents = TOLD_BY_DEFAULT
+    description: Annotated[str, Field(max_length=200, description="yours; kept as it is")] = ""
+    secret: WebhookSecret | None = Field(default=None, repr=False, description=f"{SECRET_FORM}; null: one is made")
 
 
 class RunWanted(Taken):
@@ -84,6 +146,9 @@ class RunWanted(Taken):
         strict=True,
         description="so long after its submit, wherever it is then, the run fails",
     )
+    webhook: RunWebhookWanted | None = Field(
+        default=None, description="who is told of this run, beside the tenant's webhooks"
+    )
     metadata: Metadata = {}
 
     def telling(self) -> dict[str, Any]:
@@ -93,7 +158,7 @@ class RunWanted(Taken):
         return self.model_dump(mode="python", exclude=unused)
 
 
-_LATER_FIELDS = ("on_owner_lost", "on_unknown", "max_crashes", "idle_timeout_s", "deadline_s")
+_LATER_FIELDS = ("on_owner_lost", "on_unknown", "max_crashes", "idle_timeout_s", "deadline_s", "webhook")
 
 
 class RunOnNewThreadWanted(RunWanted):

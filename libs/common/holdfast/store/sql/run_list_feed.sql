@@ -1,7 +1,10 @@
--- What a follower of a thread has yet to see: the runs that have ended since $3, in that order, then the active ones: the one that runs,
--- waits or was interrupted, then the queue. $1 tenant, $2 thread, $3 since (null: only active ones), $4 runs that it has seen, $5 at most
-SELECT id, status, attempt, terminal_event_id, output, error, run_owner_pod, run_keep_through(id) AS keep_through, now() AS looked_at
+-- What a follower of a thread has yet to see, in the order of the thread's queue, in which runs are claimed: the active ones (one runs,
+-- waits or was interrupted, the others are queued), and those that have ended behind the one that the follower began with. That order
+-- does not change when runs end, so a cursor in any of them gives what every other follower is shown behind it.
+-- $1 tenant, $2 thread, $3 runs that it has seen, the one that it began with first (none: only active ones), $4 at most
+SELECT id, status, attempt, terminal_event_id, output, error, run_owner_pod, run_keep_through(id) AS keep_through
 FROM runs
-WHERE tenant_id = $1 AND thread_id = $2 AND id <> ALL ($4::uuid[])
-  AND (status IN ('queued', 'running', 'waiting', 'interrupted') OR finished_at > $3)
-ORDER BY finished_at, status = 'queued', queue_rank LIMIT $5
+WHERE tenant_id = $1 AND thread_id = $2 AND id <> ALL ($3::uuid[])
+  AND (status IN ('queued', 'running', 'waiting', 'interrupted')
+       OR queue_rank > (SELECT b.queue_rank FROM runs b WHERE b.id = ($3::uuid[])[1]))
+ORDER BY queue_rank LIMIT $4

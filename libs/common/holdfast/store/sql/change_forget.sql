@@ -1,0 +1,21 @@
+-- Forget the oldest changes that are older than $1 seconds, and note how far, so that who stood before it is told. $2 looks at so many.
+-- One whose number is still to be given out came with a dump from another server: it goes too, and is no mark. A mark of that kind counts
+-- for nothing. Of two who do this at once, one passes over what the other has at hand; what they delete is too old for either to be
+-- unaware of its number.
+WITH next AS (
+    SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid
+), oldest AS MATERIALIZED (
+    SELECT id, xid, at FROM changes ORDER BY id LIMIT $2
+), due AS (
+    SELECT c.id FROM changes c JOIN oldest o ON o.id = c.id CROSS JOIN next
+    WHERE o.at < now() - make_interval(secs => $1) OR o.xid >= next.xid
+    FOR UPDATE OF c SKIP LOCKED
+), gone AS (
+    DELETE FROM changes c USING due WHERE c.id = due.id RETURNING c.xid, c.id
+), last AS (
+    SELECT g.xid, g.id FROM gone g CROSS JOIN next WHERE g.xid < next.xid ORDER BY g.xid DESC, g.id DESC LIMIT 1
+), marked AS (
+    UPDATE changes_forgotten f SET xid = last.xid, id = last.id FROM last CROSS JOIN next
+    WHERE f.xid >= next.xid OR (f.xid, f.id) < (last.xid, last.id)
+)
+SELECT count(*) AS forgotten FROM gone

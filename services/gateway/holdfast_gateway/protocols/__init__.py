@@ -1,0 +1,1 @@
+"""Protocols of other makers, spoken as they are: one package each."""
