@@ -20,7 +20,7 @@ up: $(INSTALLED) ## the whole system on this machine (ARGS="--runners 3"); Ctrl-
 	@$(BIN)/holdfast up $(ARGS)
 
 test: $(INSTALLED) ## every test but the long chaos, of the slow ones a sample (SLOW=1: all); container tests run when a Docker engine is reachable (ARGS="-k f05")
-	$(BIN)/pytest -n 3 --dist loadfile -m "not chaos" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not chaos" $(ARGS)
 
 lint: $(INSTALLED) ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -63,6 +63,7 @@ class Runner:
         self._claims: Claims | None = None
         self._check: OwnedCheck | None = None
         self._heartbeat: HeartbeatThread | None = None
+        self._has_said_agents = False
         self._ended: asyncio.Future[HoldfastError] | None = None
 
     async def not_ready(self) -> list[str]:
@@ -73,6 +74,8 @@ class Runner:
         if self._heartbeat.problem:
             reasons.append(self._heartbeat.problem)
         reasons.extend(part.problem for part in (self._claims, self._check) if part is not None and part.problem)
+        if not self._has_said_agents:
+            reasons.append("gateways have not been told yet which agents are loaded")
         if self._load.draining:
             reasons.append("draining")
         reasons.extend(f"no link to NATS ({link.name})" for link in (self._link, self._append_link) if not link.up)
@@ -278,6 +281,7 @@ class Runner:
             pause_s = _AGENTS_INTERVAL_S
             try:
                 await owner.say_agents(self._db, self._me, self._settings.pool, loaded)
+                self._has_said_agents = True
             except StoreUnavailable:
                 pause_s = 1.0
             await asyncio.sleep(pause_s)
