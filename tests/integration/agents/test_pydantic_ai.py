@@ -118,6 +118,7 @@ async def test_words_come_while_the_model_speaks_and_calls_side_by_side_are_step
     assert [part["type"] for part in parts] == ["text", *["tool-call", "tool-result"] * 3, "text"]
 
 
+@pytest.mark.slow
 async def test_f50_a_killed_owner_s_successor_calls_nothing_that_is_finished(office: Office) -> None:
     calls = _tools(("note", {"text": "done-before"}), ("look", {"text": "killed"}))
     run = await office.stack.submit(f"{calls} many:1", agent="clerk")

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 PAGE = Path(__file__).parents[3] / "docs" / "pydantic_ai.md"
 _BLOCK = re.compile(r"^```python title=\"(?P<path>[^\"]+)\"\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 

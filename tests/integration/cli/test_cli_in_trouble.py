@@ -13,6 +13,8 @@ from tests.integration.cli.conftest import environment_of, golden
 from tests.integration.cli.shell import Shell
 from tests.support.stack import Stack
 
+pytestmark = pytest.mark.slow  # whole processes in every test
+
 
 async def test_a_followed_run_survives_its_owner_in_a_pipe_and_on_a_terminal(stack: Stack, shell: Shell) -> None:
     await stack.start(runners=3)

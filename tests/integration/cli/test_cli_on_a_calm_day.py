@@ -110,6 +110,7 @@ async def test_pods(calm_shell: Shell) -> None:
     assert [line.split()[0] for line in listed] == ["POD", "runner-1", "runner-2"]
 
 
+@pytest.mark.slow
 async def test_a_key_from_its_making_to_its_end(calm: Stack, calm_shell: Shell) -> None:
     tenant = f"t-{uuid4()}"
     url = calm.url("gateway-keys")

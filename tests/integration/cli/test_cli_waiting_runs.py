@@ -14,6 +14,8 @@ from tests.integration.cli.shell import Shell
 from tests.support.stack import Stack
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.slow  # whole processes in every test
+
 AGENTS = Path(__file__).with_name("waiting_agents.py")
 
 

@@ -15,7 +15,7 @@ from tests.support.stack import Stack
 from tests.support.viewer import Viewer
 from tests.support.wait import wait_until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 CODE = '''"""An agent, generation {generation}."""
 

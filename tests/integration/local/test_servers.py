@@ -22,6 +22,8 @@ from holdfast_local.servers import NatsServer, PostgresServer, postgres_binaries
 from tests.integration.local.process_tree import alive, family
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.slow  # whole processes in every test
+
 
 @pytest.fixture
 async def postgres(tmp_path: Path) -> AsyncIterator[PostgresServer]:

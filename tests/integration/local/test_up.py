@@ -20,6 +20,8 @@ from tests.integration.local.conftest import STATUS_LINE, StartUp, UpProcess
 from tests.integration.local.process_tree import alive
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.slow  # whole processes in every test
+
 EVERYTHING = {"postgres", "nats", "mock-model", "gateway-1", "runner-1", "runner-2", "reaper-1"}
 
 

@@ -88,6 +88,7 @@ async def test_runs_that_fail_or_are_interrupted_are_told_and_free_their_thread(
     assert {event.data["keep_through"] for event in (failed, looped, asked)} == {"1-2"}
 
 
+@pytest.mark.slow
 async def test_f15_a_run_that_loses_pod_after_pod_is_given_up_but_waiting_in_between_is_progress(world: World) -> None:
     run = await world.submit(max_crashes=2)
     async with reaping(world.settings(sweep_interval_s=NO_SWEEPS_S)) as watched:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from holdfast import metrics
 from tests.integration.reaper.world import INTERVAL_S, TTL_S, Watched, World, counted, reaping
 from tests.support.pods import FakePod
@@ -37,6 +39,7 @@ async def test_f05_f07_a_killed_pods_run_is_queued_again_and_a_healthy_pods_is_l
     assert await world.request_of(kept) is None
 
 
+@pytest.mark.slow
 async def test_f07_without_sessions_the_ttl_decides_for_the_silent_and_for_the_never_seen(world: World) -> None:
     pod = await world.pod("a")
     ghost = FakePod("ghost", nats_url="-", postgres_url="-", interval_s=INTERVAL_S, ttl_s=TTL_S)
@@ -69,6 +72,7 @@ async def test_f01_f06_a_restart_under_the_same_name_and_a_goodbye_are_noticed_a
         assert await world.status(kept) == "running"
 
 
+@pytest.mark.slow
 async def test_f04_a_pod_that_may_live_is_dead_after_the_ttl_only_and_a_false_death_is_counted(world: World) -> None:
     """A frozen one has both links. One that nobody answers for holds its lock. One that lost its lock may yet answer."""
     async with Proxy.before(world.nats.url) as nats_proxy, Proxy.before(world.postgres_url) as postgres_proxy:

@@ -38,6 +38,7 @@ async def test_it_stops_at_once_while_nats_is_away(world: World) -> None:
         await task
 
 
+@pytest.mark.slow
 async def test_readiness_shows_a_frozen_postgres_and_its_return(world: World, postgres: PostgresServer) -> None:
     async with reaping(world.settings()) as watched:
         postgres.pause()

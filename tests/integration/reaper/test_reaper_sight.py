@@ -20,6 +20,8 @@ from tests.support.pods import FakePod
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.slow  # whole processes in every test
+
 
 async def _assert_none_robbed(world: World, pods: Sequence[FakePod]) -> None:
     assert [pod.replaced_by for pod in pods] == [None] * len(pods)

@@ -153,6 +153,7 @@ async def test_f25_a_runner_leaves_a_run_whose_agent_it_has_not_to_others(
     assert [each.pod for each in await scene.attempts(run_id)] == [scene.pod("new")]
 
 
+@pytest.mark.slow
 async def test_f26_a_runner_that_dies_between_delivery_and_claim_costs_the_ack_wait(scene: Scene) -> None:
     await topology.ensure(scene.client, replicas=1)
     await topology.ensure_consumer(scene.client, scene.pool)

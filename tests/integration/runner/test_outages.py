@@ -37,6 +37,7 @@ async def without_nats(scene: Scene, *, for_s: float = 0.0, lose_data: bool = Fa
         await nats.start()
 
 
+@pytest.mark.slow
 async def test_f23_one_link_cut_for_less_than_the_ttl_costs_nothing(scene: Scene, reaper: None, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     pod = await scene.process("cut", proxied=True)
@@ -64,6 +65,7 @@ async def test_f23_one_link_cut_for_less_than_the_ttl_costs_nothing(scene: Scene
     assert reaped == []
 
 
+@pytest.mark.slow
 async def test_f24_f34_an_outage_of_nats_beyond_the_ttl_stops_no_runner_and_tears_no_log(
     scene: Scene, reaper: None, tmp_path: Path
 ) -> None:

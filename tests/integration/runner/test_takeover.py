@@ -70,6 +70,7 @@ async def test_f11_a_frozen_pod_wakes_and_writes_nothing(scene: Scene, tmp_path:
     assert frozen.pid is not None
 
 
+@pytest.mark.slow
 async def test_f22_a_name_is_held_by_one_process(scene: Scene, tmp_path: Path) -> None:
     gate, name = tmp_path / "gate", scene.pod("holder")
     holder = await scene.process("holder")
@@ -121,6 +122,7 @@ async def test_f40_ids_stay_in_order_through_kills_and_a_drain(scene: Scene, tmp
     assert [each.attempt for each in await scene.steps(run_id)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 async def test_f21_an_agent_that_blocks_the_event_loop_is_not_robbed(scene: Scene) -> None:
     """Blocked for longer than the TTL: the heartbeat has a thread of its own."""
     async with scene.here("blocked"):
@@ -131,6 +133,7 @@ async def test_f21_an_agent_that_blocks_the_event_loop_is_not_robbed(scene: Scen
     assert not [line for line in dead if scene.pod("blocked") in line]
 
 
+@pytest.mark.slow
 async def test_f21_an_event_loop_that_stands_still_beyond_the_limit_ends_the_process(
     scene: Scene, tmp_path: Path
 ) -> None:
@@ -147,6 +150,7 @@ async def test_f21_an_event_loop_that_stands_still_beyond_the_limit_ends_the_pro
     assert await scene.answer(run_id) == "a b c"
 
 
+@pytest.mark.slow
 async def test_work_that_will_not_stop_is_left_unreleased_and_the_process_ends(scene: Scene, tmp_path: Path) -> None:
     gate, tried = tmp_path / "gate", tmp_path / "tried"
     leaving = await scene.process("leaving", HOLDFAST_DRAIN_GRACE_S="0.2")
