@@ -1,7 +1,7 @@
 """Which of the slow tests run.
 
-Tests marked ``slow`` start, kill and restart whole processes, many seconds each. A run of everything takes a sample of them,
-with a new seed each time; ``SLOW=1 make test`` takes all, ``SEED=…`` takes the same sample again. Who names a file, a test or
+Tests marked ``slow`` start, kill and restart whole processes, many seconds each. A run of everything takes some files of
+them, others each time; ``SLOW=1 make test`` takes all, ``SEED=…`` takes the same sample again. Who names a file, a test or
 ``-k`` gets all that match. Properties are tried with random examples, by the same fraction.
 """
 
@@ -54,8 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if os.environ[_TAKEN] == "all":
         return
     slow = sorted((item for item in items if item.get_closest_marker("slow")), key=lambda item: item.nodeid)
-    chosen = random.Random(os.environ["SEED"]).sample(slow, round(len(slow) * fraction()))
-    left_out = set(slow) - set(chosen)
+    files = sorted({item.path for item in slow})
+    random.Random(os.environ["SEED"]).shuffle(
+        files
+    )  # whole files, since what takes long is to start the servers of each
+    slow.sort(key=lambda item: files.index(item.path))
+    left_out = set(slow[round(len(slow) * fraction()) :])
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]

@@ -11,7 +11,7 @@ from tests.integration.cli.conftest import golden
 from tests.integration.cli.shell import Shell
 from tests.support.stack import Stack
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 async def test_run_prints_the_golden_text_and_a_thread_goes_on(calm: Stack, calm_shell: Shell) -> None:

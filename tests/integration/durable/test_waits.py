@@ -9,7 +9,7 @@ import pytest
 from tests.integration.durable.conftest import Waits
 from tests.support.viewer import Viewer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 async def test_f27_parents_leave_their_slot_to_their_children(waits: Waits) -> None:

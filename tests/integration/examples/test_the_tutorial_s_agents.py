@@ -10,7 +10,7 @@ import pytest
 from tests.integration.examples.desk import Desk
 from tests.support.viewer import Viewer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 def viewer_of(desk: Desk, run_id: str) -> tuple[Viewer, asyncio.Task[None]]:
