@@ -21,7 +21,7 @@ from holdfast.store import TailRow
 from holdfast.wire.events import KEEPALIVE
 from holdfast_gateway.batch import Batch
 from holdfast_gateway.continuity import Continuity
-from holdfast_gateway.keepalives import with_keepalives
+from holdfast_gateway.keepalives import Quiet, with_keepalives
 from holdfast_gateway.picture import RunGone, ending_frame
 from holdfast_gateway.tail import Tail
 
@@ -69,10 +69,9 @@ class Viewer:
         self._shown_waiting = 0  # the attempt whose wait a snapshot has shown
         self._pause_s = 0.0
         self._wake = asyncio.Event()
-        self._keepalive_interval_s = keepalive_interval_s
+        # asked for at each call: a poll's viewer has another one to be woken by
+        self._quiet = Quiet(keepalive_interval_s, lambda: self._wake.set())  # noqa: PLW0108
         self._loop = asyncio.get_running_loop()
-        self._wrote_at = self._loop.time()
-        self._keepalive_timer: asyncio.TimerHandle | None = None
 
     def offer(self, batch: Batch) -> None:
         """The tail hands on a message. However large it is, it does not count while it is the one to be taken next."""
@@ -124,23 +123,22 @@ class Viewer:
         Raises:
             RunGone: the run was deleted.
         """
-        self._wrote_at = self._loop.time()
-        self._keepalive_timer = self._loop.call_at(self._keepalive_at(), self._keepalive_due)
+        self._quiet.start()
         self._over = self._has_the_end()
         try:
             while not self._over:
-                source = self._live() if self._joined else with_keepalives(self._catch_up(), self._keepalive_at)
+                source = self._live() if self._joined else with_keepalives(self._catch_up(), self._quiet.due_at)
                 async with contextlib.aclosing(source):
                     async for chunk in source:
                         yield chunk
                         del chunk  # it may be large, and the next one an hour away
-                        self._wrote_at = self._loop.time()
+                        self._quiet.wrote()
                 if self._may_be_over():
                     self._over = await self._agreed()
                     self._continuity.ending, self._told_of_end = None, False
                     self._pause_s = _RETRY_PAUSE_S
         finally:
-            self._keepalive_timer.cancel()
+            self._quiet.stop()
             if self._tail is not None:
                 await self._tails.leave(self._tail, self)
 
@@ -193,27 +191,16 @@ class Viewer:
                     await self._take(self._queue[0])
                     if self._queue:  # it may have dropped out meanwhile
                         self._queued_bytes -= len(self._queue.popleft().payload)
-                if self._keepalive_at() <= self._loop.time():
+                if self._quiet.is_due:
                     await self._continuity.settle(self._out)
             except StoreUnavailable:
                 self._drop_out()  # a gap is mended from the record: try again, from the log
             if self._out:
                 yield self._flush()
-            elif self._keepalive_at() <= self._loop.time():
+            elif self._quiet.is_due:
                 yield KEEPALIVE
             if self._may_be_over() and not self._queue:
                 return
-
-    def _keepalive_at(self) -> float:
-        return self._wrote_at + self._keepalive_interval_s
-
-    def _keepalive_due(self) -> None:
-        """One timer for the viewer's life, set anew when it fires: a timer for each wait would cost more than an event does."""
-        due_at, now = self._keepalive_at(), self._loop.time()
-        if due_at <= now:
-            self._wake.set()
-            due_at = now + self._keepalive_interval_s
-        self._keepalive_timer = self._loop.call_at(due_at, self._keepalive_due)
 
     async def _catch_up(self) -> AsyncGenerator[bytes, None]:
         """Read the log from where this viewer stands to its end, then join the tail. Goes on trying while something is away."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from holdfast_agent.acp import acp_agent, launcher, process
 from holdfast_agent.acp.continuation import first_prompt
 from holdfast_agent.acp.workspace import Workspace
 from holdfast_agent.backend import Said
+from tests.support.descriptors import open_descriptors
 from tests.unit.agent_acp.journal_double import Record, attempt
 
 # A child that cannot load a session. Each of its calls asks for a permission, once it was announced, and leaves a line in `done`.
@@ -149,27 +149,16 @@ def test_the_launcher_is_given_the_time_that_it_takes() -> None:
     assert process._SWEEP_S_MAX > launcher._SWEEP_S_MAX
 
 
-def _open_descriptors() -> int:
-    count = 0
-    for descriptor in range(1024):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            continue
-        count += 1
-    return count
-
-
 async def test_a_child_that_reads_a_folder_leaves_nothing_open(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     with pytest.raises(RequestError):
         await workspace.read(str(tmp_path))  # the thread pool has its thread now
-    before = _open_descriptors()
+    before = open_descriptors()
     for _ in range(5):
         with pytest.raises(RequestError, match="Invalid params") as refused:
             await workspace.read(str(tmp_path))
         assert refused.value.data == {"path": str(tmp_path), "details": "Is a directory"}
-    assert _open_descriptors() == before
+    assert open_descriptors() == before
 
 
 async def test_lines_are_what_an_editor_counts(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from holdfast_agent import agent as holdfast_agent
 from holdfast_agent.builtin import fetch
 from holdfast_agent.builtin.workspace import Workspace, WorkspaceError
 from holdfast_agent.pydantic_ai import durable, run_agent
+from tests.support.descriptors import open_descriptors
 from tests.unit.agent_pydantic_ai.memory_backend import Record, attempt, chat
 from tests.unit.agent_pydantic_ai.scripted_model import Script, call, results
 
@@ -106,24 +107,13 @@ def test_an_offset_that_cannot_be_is_refused(tmp_path: Path) -> None:
         Workspace(tmp_path).read("a", 2**70)
 
 
-def _open_descriptors() -> int:
-    count = 0
-    for descriptor in range(1024):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            continue
-        count += 1
-    return count
-
-
 def test_reading_a_folder_leaves_nothing_open(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    before = _open_descriptors()
+    before = open_descriptors()
     for _ in range(5):
         with pytest.raises(WorkspaceError):
             Workspace(tmp_path).read("folder")
-    assert _open_descriptors() == before
+    assert open_descriptors() == before
 
 
 # -- replay ----------------------------------------------------------------------------------------------------------

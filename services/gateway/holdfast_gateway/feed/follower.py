@@ -17,7 +17,7 @@ from holdfast.store.feed import ChangeId
 from holdfast.wire.events import KEEPALIVE
 from holdfast_gateway.auth import Caller
 from holdfast_gateway.feed.frames import Batch, snapshot_frame
-from holdfast_gateway.keepalives import with_keepalives
+from holdfast_gateway.keepalives import Quiet, with_keepalives
 
 if TYPE_CHECKING:
     from holdfast_gateway.feed.reader import Feed
@@ -51,10 +51,7 @@ class Follower:
         self._joined = False
         self._pods_version: int | None = None
         self._wake = asyncio.Event()
-        self._keepalive_interval_s = keepalive_interval_s
-        self._loop = asyncio.get_running_loop()
-        self._wrote_at = self._loop.time()
-        self._keepalive_timer: asyncio.TimerHandle | None = None
+        self._quiet = Quiet(keepalive_interval_s, self._wake.set)
 
     def offer(self, batch: Batch) -> None:
         """The reader hands on changes. What this follower was shown already is left out."""
@@ -87,18 +84,17 @@ class Follower:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Whole events and keepalive comments. It never ends by itself."""
-        self._wrote_at = self._loop.time()
-        self._keepalive_timer = self._loop.call_at(self._keepalive_at(), self._keepalive_due)
+        self._quiet.start()
         self._feed.enter(self)
         try:
             while True:
-                source = self._live() if self._joined else with_keepalives(self._catch_up(), self._keepalive_at)
+                source = self._live() if self._joined else with_keepalives(self._catch_up(), self._quiet.due_at)
                 async with contextlib.aclosing(source):
                     async for chunk in source:
                         yield chunk
-                        self._wrote_at = self._loop.time()
+                        self._quiet.wrote()
         finally:
-            self._keepalive_timer.cancel()
+            self._quiet.stop()
             self._feed.leave(self)
 
     async def _catch_up(self) -> AsyncGenerator[bytes, None]:
@@ -148,7 +144,7 @@ class Follower:
         while self._joined:
             if self._queue:
                 yield self._flush()
-            elif self._keepalive_at() <= self._loop.time():
+            elif self._quiet.is_due:
                 yield KEEPALIVE
             else:
                 self._wake.clear()
@@ -163,14 +159,3 @@ class Follower:
         if places:
             self.place = places[-1]
         return chunk
-
-    def _keepalive_at(self) -> float:
-        return self._wrote_at + self._keepalive_interval_s
-
-    def _keepalive_due(self) -> None:
-        """One timer for the follower's life, set anew when it fires."""
-        due_at, now = self._keepalive_at(), self._loop.time()
-        if due_at <= now:
-            self._wake.set()
-            due_at = now + self._keepalive_interval_s
-        self._keepalive_timer = self._loop.call_at(due_at, self._keepalive_due)
