@@ -22,11 +22,11 @@ async def asks(run: Run) -> dict[str, Any]:
 @agent("sideways")
 async def sideways(run: Run) -> str:
     """Two steps side by side that say something by turns; the second one is through first. Then a short sleep."""
-    second_is_done = asyncio.Event()
+    first_has_begun, second_is_done = asyncio.Event(), asyncio.Event()
 
     async def left() -> str:
         run.emit_text("left-1 ")
-        await asyncio.sleep(0.05)
+        first_has_begun.set()
         await second_is_done.wait()
         run.emit_text("left-2 ")
         return "left"
@@ -34,7 +34,7 @@ async def sideways(run: Run) -> str:
     async def right() -> str:
         run.emit_text("right-1 ")
         run.emit("mark", {"n": 1})
-        await asyncio.sleep(0.02)
+        await first_has_begun.wait()
         run.emit_text("right-2 ")
         return "right"
 
