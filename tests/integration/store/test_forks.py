@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -104,6 +105,18 @@ async def _with_journal(record: Record, thread: str = "t", **fields: Any) -> Lea
     await record.step(lease, "2", error={"code": "x", "message": "y"}, output=None, last_event_id="2-4", emits={"": 4})
     await record.intend(lease, "3")
     return lease
+
+
+async def test_of_those_who_fork_at_once_with_what_they_know_one_makes_it(record: Record) -> None:
+    lease = await _interrupted(record)
+    earlier = await _fork(record, lease.run_id)
+    known = [lease.run_id, earlier.id]
+    rows = await asyncio.gather(*(_fork(record, lease.run_id, known=known) for _ in range(8)))
+    assert len({row.id for row in rows}) == 1
+    assert rows[0].id not in known
+    assert (await _fork(record, lease.run_id, known=[*known, rows[0].id])).id != rows[0].id
+    elsewhere = await _fork(record, lease.run_id, known=known, thread_id="other")
+    assert elsewhere.thread_id == "other", "a fork on another thread takes nobody's place"
 
 
 async def test_a_fork_has_the_finished_steps_with_ids_of_its_own(record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from holdfast.errors import NotFound, Refused
@@ -12,7 +13,14 @@ from holdfast.store.rows import RunRow, row_as
 
 
 async def fork(
-    db: Database, tenant_id: str, run_id: UUID, *, new_id: UUID, from_position: str | None, thread_id: str | None
+    db: Database,
+    tenant_id: str,
+    run_id: UUID,
+    *,
+    new_id: UUID,
+    from_position: str | None,
+    thread_id: str | None,
+    known: Collection[UUID] | None = None,
 ) -> RunRow:
     """Queue a run that begins with a copy of another's finished steps, in one transaction.
 
@@ -24,6 +32,8 @@ async def fork(
         from_position: the first step that is not copied; None: all finished ones are.
         thread_id: None: the original's; the fork then sees what the original saw, and replaces its answer in the transcript once
             it is claimed. Another one is made when it is missing, with a copy of what the original saw.
+        known: the runs that the caller has seen. If the original was forked on this thread meanwhile, that fork is returned and
+            none is made: of two who ask for the same at once both are given one.
 
     Raises:
         NotFound: this tenant has no such run.
@@ -41,6 +51,10 @@ async def fork(
         # first the thread, then the run, as every transaction that wants both
         if await connection.fetchrow(sql("thread_lock"), tenant_id, target) is None:
             raise NotFound("thread", target)
+        if known is not None:
+            other = await connection.fetchrow(sql("run_forked_meanwhile"), tenant_id, run_id, target, list(known))
+            if other is not None:
+                return row_as(RunRow, other)
         original = await connection.fetchrow(sql("run_lock"), tenant_id, run_id)
         if original is None:
             raise NotFound("run", str(run_id))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -34,7 +34,6 @@ _RUN_ID = re.compile(
     r"(\.(?P<after>[1-9][0-9]{0,8})(-(?P<through>[1-9][0-9]{0,8}))?)?"
 )
 _RUNS_LOOKED_AT_MAX = 200
-_RIVALS_MAX = 20
 _CANCEL_WAIT_S = 15.0
 _PERSONS = frozenset({"ask", "unknown"})
 
@@ -240,18 +239,21 @@ async def _regenerate(parts: Parts, caller: Caller, thread_id: str, wanted: Chat
     # One that was given up in the queue has no place in the transcript, which another one could take.
     run = next((run for run in answers if run.claimed_at is not None), answers[0])
     first = await record.steps_page(parts.record.db, run.id, after="-1", limit=1)
+    ident = new_id()
     row = await record.fork(
         parts.record.db,
         caller.tenant_id,
         run.id,
-        new_id=new_id(),
+        new_id=ident,
         from_position=first[0].position if first else None,
         thread_id=None,
+        known=known,
     )
-    log.info("run.regenerated", run_id=str(row.id), forked_from=str(run.id))
-    active = await record.active_runs(parts.record.db, row.tenant_id, row.thread_id)
-    await parts.announcer.forked(row, sum(each.status != "interrupted" for each in active))
-    return Segment(await _first_of(parts, caller, row, active, known))
+    if row.id == ident:
+        log.info("run.regenerated", run_id=str(row.id), forked_from=str(run.id))
+        active = await record.active_runs(parts.record.db, row.tenant_id, row.thread_id)
+        await parts.announcer.forked(row, sum(each.status != "interrupted" for each in active))
+    return Segment(row)
 
 
 def _answers_to(wanted: ChatPost, runs: Sequence[RunRow]) -> list[RunRow]:
@@ -273,20 +275,6 @@ def _answers_to(wanted: ChatPost, runs: Sequence[RunRow]) -> list[RunRow]:
             f"run {later[0].id} came after run {max(ids)}: only the last answer can be given anew",
         )
     return [run for run in runs if run.id in ids]
-
-
-async def _first_of(
-    parts: Parts, caller: Caller, row: RunRow, active: Sequence[RunRow], known: Collection[UUID]
-) -> RunRow:
-    """Who asks twice at the same time is given one answer: of the forks that were made meanwhile the first in the queue."""
-    queue = [run.id for run in active]
-    newest = await _newest(parts, caller, row.thread_id, _RIVALS_MAX)
-    rivals = [run for run in newest if run.forked_from == row.forked_from and run.id not in known and run.id != row.id]
-    for rival in rivals:
-        if rival.id not in queue or (row.id in queue and queue.index(rival.id) < queue.index(row.id)):
-            await stop(parts, caller, row)
-            return rival
-    return row
 
 
 async def _end(parts: Parts, caller: Caller, run: RunRow) -> None:
