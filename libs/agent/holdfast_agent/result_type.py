@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, get_type_hints
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
@@ -26,7 +28,19 @@ class ResultType:
         except (PydanticSchemaGenerationError, PydanticUserError):
             self._adapter = None
 
-    @property
+    @classmethod
+    def of(cls, fn: Callable[..., Any]) -> ResultType:
+        """A function's, read once: an annotation takes longer to read than a short step takes."""
+        fn = getattr(fn, "__func__", fn)  # of a method the function, which stays
+        try:
+            found = _known.get(fn)
+            if found is None:
+                found = _known[fn] = cls(fn)
+        except TypeError:  # a callable object that cannot be a key
+            return cls(fn)
+        return found
+
+    @cached_property
     def schema(self) -> Mapping[str, Any] | None:
         """JSON schema of it. None: any value."""
         try:
@@ -42,6 +56,9 @@ class ResultType:
             return self._adapter.validate_python(result)
         except ValidationError:
             return result
+
+
+_known: WeakKeyDictionary[Callable[..., Any], ResultType] = WeakKeyDictionary()
 
 
 def _returned(fn: Callable[..., Any]) -> type | None:

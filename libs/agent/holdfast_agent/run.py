@@ -141,7 +141,7 @@ class Run:
             on_unknown=OnUnknown(on_unknown) if on_unknown is not None else None,
             retry=retry or ONCE,
             timeout_s=timeout_s,
-            result_schema=(returned := ResultType(fn)).schema,
+            result_schema=(returned := ResultType.of(fn)).schema,
         )
 
         async def work() -> Any:

@@ -138,3 +138,12 @@ class ReaperSettings(Settings):
     feed_keep_s: float = Field(
         default=24 * 3600.0, ge=60, description="how long the feed can go on from a cursor; older ones get a snapshot"
     )
+    idempotency_keep_s: float = Field(
+        default=7 * 24 * 3600.0, ge=3600, description="how long the same Idempotency-Key means the same run"
+    )
+    retention_s: float | None = Field(
+        default=None,
+        ge=24 * 3600,
+        description="how long a thread is kept, with all of it, after its last run has ended; none: for ever. "
+        "The log of its events is older than that then, and gone",
+    )

@@ -9,7 +9,6 @@ does not stop it half-way.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ from holdfast import metrics
 from holdfast.bus import event_log, requests
 from holdfast.errors import Retryable
 from holdfast.logs import get_logger
-from holdfast.runs import TERMINAL, EventId
+from holdfast.runs import QUEUED_ID, TERMINAL, EventId
 from holdfast.store import Ended, RunRow, caller, stranger
 from holdfast.store.caller import Submitted
 from holdfast.wire import events
@@ -32,7 +31,6 @@ from holdfast_gateway.picture import take_picture
 from holdfast_gateway.record import Record
 
 log = get_logger(__name__)
-QUEUED_ID = EventId(0, 1)
 _STEP_TIMEOUT_S = 0.5
 _TOTAL_TIMEOUT_S = 1.0
 _PENDING_MAX = 10_000
@@ -53,8 +51,15 @@ class Announcer:
         self._pending: set[asyncio.Task[None]] = set()
 
     async def submitted(self, submitted: Submitted) -> None:
-        """A run was submitted. Returns when told, or after about a second."""
-        await self._bounded(self._tell_submitted(submitted))
+        """A run was submitted. Returns when told, or after about a second.
+
+        The log before the request, which says where that event is: whoever claims the run need not ask where its log ends.
+        """
+        run, replaced = submitted.run, submitted.replaced
+        tellings = [self._tell_queued(run, submitted.position)]
+        if replaced is not None:
+            tellings.append(self._attempt(lambda: self._tell_cancelled(replaced), "replaced", run.id))
+        await self._bounded(*tellings)
 
     async def forked(self, run: RunRow, position: int) -> None:
         """A run was made from another one. Its stream begins with a snapshot of what was copied from there."""
@@ -69,23 +74,26 @@ class Announcer:
         """A run was cancelled, or, if it is still running on ``pod``, asked to end. Its children end too; its parent wakes."""
         await self._bounded(self._tell_ended(ended, pod))
 
-    async def _bounded(self, telling: Coroutine[Any, Any, None]) -> None:
+    async def _bounded(self, *tellings: Coroutine[Any, Any, None]) -> None:
         if len(self._pending) >= _PENDING_MAX:
-            telling.close()
+            for telling in tellings:
+                telling.close()
             return
-        task = asyncio.create_task(telling, name="announce")
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-        await asyncio.wait({task}, timeout=_TOTAL_TIMEOUT_S)
+        tasks = [asyncio.create_task(telling, name="announce") for telling in tellings]
+        for task in tasks:
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+        await asyncio.wait(tasks, timeout=_TOTAL_TIMEOUT_S)
 
-    async def _tell_submitted(self, submitted: Submitted) -> None:
-        run, replaced = submitted.run, submitted.replaced
-        await self._attempt(
-            lambda: self._begin_log(run.id, queued_frame(run, submitted.position), QUEUED_ID), "log", run.id
-        )
-        if replaced is not None:
-            await self._attempt(lambda: self._tell_cancelled(replaced), "replaced", run.id)
-        await self._request(run.pool, run.id)
+    async def _tell_queued(self, run: RunRow, position: int) -> None:
+        log_seq: int | None = None
+
+        async def begin_log() -> None:
+            nonlocal log_seq
+            log_seq = await self._begin_log(run.id, queued_frame(run, position), QUEUED_ID)
+
+        await self._attempt(begin_log, "log", run.id)
+        await self._request(run.pool, run.id, log_seq)
 
     async def _tell_forked(self, run: RunRow, position: int) -> None:
         await self._attempt(lambda: self._begin_fork(run, position), "log", run.id)
@@ -100,9 +108,10 @@ class Announcer:
             payload, last_id = payload + picture.frame(picture.newest), picture.newest
         await self._begin_log(run.id, payload, last_id)
 
-    async def _begin_log(self, run_id: UUID, payload: bytes, last_id: EventId) -> None:
-        with contextlib.suppress(event_log.Refused):  # somebody has claimed it already, and written first
-            await event_log.append(
+    async def _begin_log(self, run_id: UUID, payload: bytes, last_id: EventId) -> int | None:
+        """Where that is in the stream; None: somebody has claimed it already, and written first."""
+        try:
+            return await event_log.append(
                 self._carrier.client,
                 run_id,
                 payload,
@@ -111,6 +120,8 @@ class Announcer:
                 expected_seq=0,
                 timeout_s=_STEP_TIMEOUT_S,
             )
+        except event_log.Refused:
+            return None
 
     async def _tell_cancelled(self, ended: Ended) -> None:
         await self._tell_ended(ended, await self._pod_of(ended))
@@ -165,9 +176,9 @@ class Announcer:
         word = Control(action="cancel", run_id=ended.id, attempt=ended.attempt)
         await requests.control(self._carrier.broker, pod, word)
 
-    async def _request(self, pool: str, run_id: UUID) -> None:
+    async def _request(self, pool: str, run_id: UUID, log_seq: int | None = None) -> None:
         async def publish() -> None:
-            await requests.publish(self._carrier.broker, pool, run_id, timeout_s=_STEP_TIMEOUT_S)
+            await requests.publish(self._carrier.broker, pool, run_id, log_seq=log_seq, timeout_s=_STEP_TIMEOUT_S)
 
         await self._attempt(publish, "request", run_id)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from holdfast.service import main as serve
-from holdfast.settings import ReaperSettings
-from holdfast_reaper.service import build
+from holdfast import imports
+
+with imports.lean():
+    from holdfast.service import main as serve
+    from holdfast.settings import ReaperSettings
+    from holdfast_reaper.service import build
 
 
 def main() -> NoReturn:

@@ -15,7 +15,7 @@ from holdfast import metrics
 from holdfast.errors import Retryable
 from holdfast.logs import get_logger
 from holdfast.settings import ReaperSettings
-from holdfast.store import Database, feed, stranger, webhooks
+from holdfast.store import Database, feed, retention, stranger, webhooks
 from holdfast_reaper.act import Announcer, count
 from holdfast_reaper.judging import Judging
 from holdfast_reaper.senses import Senses
@@ -23,12 +23,14 @@ from holdfast_reaper.senses import Senses
 log = get_logger(__name__)
 
 _REQUEST_AGE_S = 2.0  # whoever queued the run is given this long to publish its request
+_REQUEST_LOOKS_MAX = 20  # of a batch of threads each: most of them may be held up by a run that waits for a person
 _AGENT_UNSEEN_S = 24 * 3600.0
 _AGENTS_INTERVAL_S = 600.0
 _FORGET_INTERVAL_S = 60.0
 _DELIVERIES_KEEP_S = 30 * 24 * 3600.0
+_RETENTION_INTERVAL_S = 3600.0
+_RETENTION_RUNS_MAX, _RETENTION_STEPS_MAX = 100, 20_000  # what goes in one statement; that takes half a second
 _PAUSE_MIN_S = 0.01
-_START = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Sweeps:
         self._judging = judging
         self._announcer = announcer
         self._settings = settings
-        self._requests_after = _START
+        self._requests_after = stranger.START
+        self._threads_after = retention.START
 
     def all(self) -> Sequence[Sweep]:
         """Every sweep, to be run beside each other."""
@@ -80,6 +83,7 @@ class Sweeps:
             Sweep("orphans", interval_s, self.orphans),
             Sweep("agents", max(interval_s, _AGENTS_INTERVAL_S), self.agents),
             Sweep("forget", max(interval_s, _FORGET_INTERVAL_S), self.forget),
+            Sweep("retention", max(interval_s, _RETENTION_INTERVAL_S), self.retention),
         )
 
     async def owners(self) -> None:
@@ -88,15 +92,26 @@ class Sweeps:
         self._senses.owners(owners)
         self._judging.look_again(owners)
 
-    async def requests(self) -> None:
-        """Queued runs that could be claimed: each gets a request unless it has one. Goes round, a batch at a time."""
+    async def requests(self) -> float | None:
+        """Queued runs that could be claimed: each gets a request unless it has one. Goes round the threads, a batch at a time.
+
+        At once to the next when most had none: NATS has lost its data, and runners hear of a queue in no other way.
+        """
         limit = self._settings.sweep_batch_size
-        runs = await stranger.claimable(self._db, after=self._requests_after, older_than_s=_REQUEST_AGE_S, limit=limit)
-        self._requests_after = runs[-1][0] if len(runs) == limit else _START
-        restored = await self._announcer.request([(pool, run_id) for run_id, pool in runs])
+        wanted: list[tuple[str, UUID]] = []
+        for _ in range(_REQUEST_LOOKS_MAX):
+            found = await stranger.claimable(
+                self._db, after=self._requests_after, older_than_s=_REQUEST_AGE_S, limit=limit
+            )
+            self._requests_after = found.go_on or stranger.START
+            wanted += found.runs
+            if found.go_on is None or len(wanted) * 2 > limit:
+                break
+        restored = await self._announcer.request(wanted)
         if restored:
             metrics.REQUESTS_RESTORED.inc(len(restored))
             log.info("reaper.requests_restored", count=len(restored), first=str(restored[0]))
+        return 0.0 if found.go_on and len(restored) * 2 > len(wanted) else None
 
     async def cancels(self) -> None:
         """Cancels that their owner has not heeded within the grace."""
@@ -145,10 +160,30 @@ class Sweeps:
         await stranger.forget_agents(self._db, unseen_s=_AGENT_UNSEEN_S)
 
     async def forget(self) -> float | None:
-        """What is kept for a while only: changes of runs, and deliveries that are done. After a full batch at once the next."""
+        """What is kept for a while only: changes, done deliveries, idempotency keys. After a full batch at once the next."""
         limit = self._settings.sweep_batch_size
         changes = await feed.forget(self._db, keep_s=self._settings.feed_keep_s, limit=limit)
         deliveries = await webhooks.forget(self._db, keep_s=_DELIVERIES_KEEP_S, limit=limit)
-        if changes or deliveries:
-            log.debug("reaper.forgotten", changes=changes, deliveries=deliveries)
-        return 0.0 if limit in (changes, deliveries) else None
+        keys = await retention.forget_keys(self._db, keep_s=self._settings.idempotency_keep_s, limit=limit)
+        if changes or deliveries or keys:
+            log.debug("reaper.forgotten", changes=changes, deliveries=deliveries, keys=keys)
+        return 0.0 if limit in (changes, deliveries, keys) else None
+
+    async def retention(self) -> float | None:
+        """Threads that are over, unless they are kept for ever. A batch at a time; one with many runs goes bit by bit."""
+        keep_s = self._settings.retention_s
+        if keep_s is None:
+            return None
+        found = await retention.over(
+            self._db, after=self._threads_after, keep_s=keep_s, limit=self._settings.sweep_batch_size
+        )
+        if found.threads:
+            gone = await retention.forget_threads(
+                self._db, found.threads, keep_s=keep_s, runs_max=_RETENTION_RUNS_MAX, steps_max=_RETENTION_STEPS_MAX
+            )
+            if gone.runs:
+                log.info("reaper.threads_forgotten", threads=gone.threads, runs=gone.runs)
+            if gone.more:
+                return 0.0
+        self._threads_after = found.go_on or retention.START
+        return 0.0 if found.go_on is not None else None

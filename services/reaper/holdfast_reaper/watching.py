@@ -139,7 +139,9 @@ class OwnHeartbeat:
             except Exception as error:  # whatever the server's answer is: shown by readiness, tried again
                 self.problem = f"cannot write the own heartbeat: {error}"
                 log.debug("reaper.heartbeat_failed", error=str(error), kind=type(error).__name__)
-            due = max(due + self._settings.heartbeat_interval_s, loop.time())  # at a fixed rate, without catching up
+            # at a fixed rate, without catching up; the first one as soon as there is a connection
+            pause_s = self._settings.heartbeat_interval_s if self._revision else _RETRY_WAIT_S
+            due = max(due + pause_s, loop.time())
             await asyncio.sleep(due - loop.time())
 
     async def goodbye(self) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from holdfast import service
-from holdfast.settings import RunnerSettings
-from holdfast_runner.service import build
+from holdfast import imports
+
+with imports.lean():
+    from holdfast import service
+    from holdfast.settings import RunnerSettings
+    from holdfast_runner.service import build
 
 
 def main() -> NoReturn:

@@ -19,7 +19,7 @@ from holdfast import metrics
 from holdfast.bus import event_log
 from holdfast.errors import AgentFailed, BusUnavailable, LostOwnership
 from holdfast.logs import get_logger
-from holdfast.runs import EventId, Lease
+from holdfast.runs import QUEUED_ID, EventId, Lease
 from holdfast.wire import events
 from holdfast_runner.ended import cancelled
 from holdfast_runner.fenced_log import FencedLog
@@ -28,6 +28,7 @@ log = get_logger(__name__)
 _BATCH_BYTES_MAX = 256 * 1024
 _MEND_INTERVAL_S = 0.25
 _END_PATIENCE_S = 2.0
+_WAIT_S = 0.005
 
 
 class EventWriter:
@@ -73,7 +74,7 @@ class EventWriter:
         self._superseded = ""
         self._sealed = False
         self._owed: EventId | None = None
-        self._changed = asyncio.Condition()
+        self._waiters: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._pump_task: asyncio.Task[None] | None = None
 
@@ -87,29 +88,36 @@ class EventWriter:
         """The largest event that is taken."""
         return self._event_bytes_max
 
-    async def open(self) -> EventId | None:
+    async def open(self, queued_seq: int | None = None) -> EventId | None:
         """Find the log's end. Returns the id of its last event; None when it has none, or cannot be read within the budget.
+
+        ``queued_seq``: somebody says that the log ends there, with the run's first event; believed until an append is refused.
 
         Raises:
             LostOwnership: a later attempt has written already.
         """
         end: EventId | None = None
-        try:
-            end = await self._log.find_end()
-        except BusUnavailable:
-            self._lose_log()
+        if queued_seq is not None:
+            self._log.believe_end(queued_seq, QUEUED_ID)
+        else:
+            try:
+                end = await self._log.find_end()
+            except BusUnavailable:
+                self._lose_log()
         self._pump_task = asyncio.create_task(self._pump(), name=f"events {self._lease.run_id}")
         return end
 
-    def emit(self, event_type: str, data: Mapping[str, Any]) -> EventId:
+    def emit(self, event_type: str, data: Mapping[str, Any], *, may_wait: bool = False) -> EventId:
         """Add an event behind all earlier ones. Returns its id at once; :meth:`flush` says when it is in the log.
+
+        ``may_wait``: it goes with the next one, or alone a moment later.
 
         Raises:
             AgentFailed: nothing was added: ``event_buffer_full`` (far more was emitted than the log has taken), ``too_large``,
                 ``not_json``.
         """
         event_id = self._next
-        self._add(event_id, event_type, data)
+        self._add(event_id, event_type, data, may_wait=may_wait)
         self._next = event_id.next()
         return event_id
 
@@ -131,11 +139,9 @@ class EventWriter:
         target, losses = EventId(self._next.attempt, self._next.n - 1), self._losses
         if target.n == 0 or self._pump_task is None:
             return None
+        self._wake.set()
         if not self._log_lost:
-            async with self._changed:
-                await self._changed.wait_for(
-                    lambda: self._superseded or self._losses != losses or self._has_acked(target)
-                )
+            await self._until(lambda: bool(self._superseded) or self._losses != losses or self._has_acked(target))
         if self._superseded:
             raise LostOwnership(self._superseded)
         return None if self._log_lost or self._losses != losses else target
@@ -160,8 +166,8 @@ class EventWriter:
         if self._pump_task is None:
             return
         try:
-            async with asyncio.timeout(_END_PATIENCE_S), self._changed:
-                await self._changed.wait_for(lambda: self._superseded or self._given_up or not self._log_lost)
+            async with asyncio.timeout(_END_PATIENCE_S):
+                await self._until(lambda: bool(self._superseded) or self._given_up or not self._log_lost)
             self.emit(event_type, data)
         except (TimeoutError, AgentFailed) as error:
             log.info("run.end_untold", run_id=str(self._lease.run_id), error=str(error))
@@ -174,7 +180,7 @@ class EventWriter:
 
     # -- the queue ---------------------------------------------------------------------------------------------------
 
-    def _add(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> None:
+    def _add(self, event_id: EventId, event_type: str, data: Mapping[str, Any], *, may_wait: bool = False) -> None:
         one = self._framed(event_id, event_type, data)
         if self._log_lost:
             return
@@ -183,7 +189,10 @@ class EventWriter:
             raise AgentFailed("event_buffer_full", f"{waiting} bytes of events wait for the event log")
         self._frames.append((event_id, one))
         self._count(len(one), 1)
-        self._wake.set()
+        if may_wait:
+            asyncio.get_running_loop().call_later(_WAIT_S, self._wake.set)
+        else:
+            self._wake.set()
 
     def _has_no_room(self, size: int) -> bool:
         if size > _BATCH_BYTES_MAX:
@@ -232,12 +241,12 @@ class EventWriter:
                     await self._append_batch()
         except LostOwnership as lost:
             self._superseded = str(lost)
-            await self._tell_flushers()
+            self._tell_waiters()
             self._on_lost(self._superseded)
         except Exception:  # the run goes on without its log: the record decides, and tails go on from there
             log.exception("event_log.failed", run_id=str(self._lease.run_id), attempt=self._lease.attempt)
             self._give_up()
-            await self._tell_flushers()
+            self._tell_waiters()
 
     async def _append_batch(self) -> None:
         """Append what has gathered, as one message, or one event that needs several, and wait for the answer."""
@@ -257,13 +266,13 @@ class EventWriter:
             return
         if not landed:
             self._lose_log()
-            await self._tell_flushers()
+            self._tell_waiters()
             return
         for _ in batch:
             self._frames.popleft()
         self._count(size, -1)  # a large one was alone
         self._acked = last_id
-        await self._tell_flushers()
+        self._tell_waiters()
 
     def _lose_log(self) -> None:
         log.warning("event_log.lost", run_id=str(self._lease.run_id), attempt=self._lease.attempt)
@@ -296,11 +305,21 @@ class EventWriter:
             elif end != self._owed:  # else it had landed
                 self._add_snapshot(self._owed)
             break
-        await self._tell_flushers()
+        self._tell_waiters()
 
     def _has_acked(self, target: EventId) -> bool:
         return self._acked is not None and self._acked >= target
 
-    async def _tell_flushers(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that :meth:`_tell_waiters` tells of."""
+        while not is_so():
+            told = asyncio.get_running_loop().create_future()
+            self._waiters.append(told)
+            await told
+
+    def _tell_waiters(self) -> None:
+        """What was acknowledged, lost or mended has changed."""
+        waiters, self._waiters = self._waiters, []
+        for told in waiters:
+            if not told.done():
+                told.set_result(None)

@@ -21,7 +21,7 @@ from holdfast.errors import AgentFailed, LostOwnership, StoreUnavailable
 from holdfast.logs import get_logger
 from holdfast.runs import EventId, Lease, Outcome
 from holdfast.settings import RunnerSettings
-from holdfast.store import Claimed, Database, Finished, owner
+from holdfast.store import Claimed, Database, Finished, Journaled, owner
 from holdfast_agent import Agent, Run
 from holdfast_runner.backend import RunBackend
 from holdfast_runner.earlier_try import text_of_earlier_try
@@ -65,14 +65,26 @@ class Links:
 class Execution:
     """Runs one attempt. :meth:`run` returns when the attempt is over; :meth:`stop` asks it to be."""
 
-    def __init__(self, links: Links, claimed: Claimed, lease: Lease, agent: Agent) -> None:
+    def __init__(
+        self,
+        links: Links,
+        claimed: Claimed,
+        lease: Lease,
+        agent: Agent,
+        *,
+        log_seq: int | None = None,
+        is_busy: bool = False,
+    ) -> None:
         self._links = links
         self._claimed = claimed
         self.lease = lease
         self._agent = agent
+        self._is_new = claimed.run.attempt == 1 and claimed.run.forked_from is None
+        self._log_seq = log_seq if self._is_new else None
+        self._is_busy = is_busy
         self._stop: Stop | None = None
         self._lost_at = "the owned check"
-        self._halted = asyncio.Event()
+        self._halted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._agent_task: asyncio.Task[Any] | None = None
         self._interrupted = False
         self._waits: Sequence[OpenWait] = ()
@@ -95,9 +107,13 @@ class Execution:
             return
         self._stop = why
         if why is not Stop.RELEASE:
-            self._halted.set()
+            self._tell_halted()
         if why is not Stop.RELEASE or self._backend is None or not self._backend.trying.in_work:
             self.interrupt()
+
+    def _tell_halted(self) -> None:
+        if not self._halted.done():
+            self._halted.set_result(None)
 
     def interrupt(self) -> None:
         """Cancel the agent's task, even within a step (the drain's grace is over)."""
@@ -152,7 +168,9 @@ class Execution:
 
     async def _begin(self) -> RunBackend:
         """Read the journal, find the log's end, and say who goes on from where."""
-        recorded = await until_known(lambda: owner.journal(self._links.db, self.lease.run_id))
+        recorded = Journaled([], [], [])
+        if not self._is_new:
+            recorded = await until_known(lambda: owner.journal(self._links.db, self.lease.run_id))
         self._journal = journal = Journal(
             self._links.db,
             self.lease,
@@ -177,7 +195,7 @@ class Execution:
                 self._links.appends, self.lease.run_id, position, self.lease.attempt
             ),
         )
-        self._tell_beginning(journal, stage, await self._writer.open())
+        self._tell_beginning(journal, stage, await self._writer.open(self._log_seq))
         return self._backend
 
     def _tell_beginning(self, journal: Journal, stage: Stage, log_end: EventId | None) -> None:
@@ -185,7 +203,7 @@ class Execution:
         who = {"run_id": str(self.lease.run_id), "attempt": self.lease.attempt, "pod": self.lease.owner.pod}
         keep = journal.keep_through()
         if self._claimed.from_why is None and self._claimed.from_pod is None:
-            self._writer.emit("run.started", who)
+            self._writer.emit("run.started", who, may_wait=self._is_busy)  # alone, it is shown at once
             if journal.kept:  # a fork's
                 self._writer.emit_snapshot()
             return
@@ -230,7 +248,7 @@ class Execution:
         self._halt()
 
     def _halt(self) -> None:
-        self._halted.set()
+        self._tell_halted()
         self.interrupt()
 
     # -- the agent ---------------------------------------------------------------------------------------------------
@@ -266,13 +284,8 @@ class Execution:
 
     async def _unwound(self, task: asyncio.Task[Any]) -> None:
         """Wait for the agent. One that was cancelled and will not stop is left behind: it can show and write nothing more."""
-        halted = asyncio.create_task(self._halted.wait())
-        try:
-            await asyncio.wait({task, halted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            halted.cancel()
-        _, unwinding = await asyncio.wait({task}, timeout=_UNWIND_TIMEOUT_S)
-        if unwinding:
+        await asyncio.wait({task, self._halted}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and (await asyncio.wait({task}, timeout=_UNWIND_TIMEOUT_S))[1]:
             log.warning("agent.will_not_stop", run_id=str(self.lease.run_id), agent=self._agent.name)
 
     def _stopped(self, why: Stop) -> Ending:

@@ -50,6 +50,10 @@ class FencedLog:
         self._has_appended = False
         return end.last_id
 
+    def believe_end(self, seq: int, last_id: EventId) -> None:
+        """Somebody says that the log ends there: the first append expects it, and looks if it is refused."""
+        self._expected_seq, self._last_id, self._has_appended = seq, last_id, False
+
     async def append(self, payload: bytes, last_id: EventId) -> bool:
         """Append frames, the last of them ``last_id``. False: the log does not take them, or is not the one written so far.
 

@@ -22,6 +22,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 import holdfast
+from holdfast import service
 from holdfast.bus import connection, names, topology
 from holdfast.errors import BusUnavailable, HoldfastError, StoreUnavailable
 from holdfast.logs import get_logger
@@ -43,7 +44,6 @@ class Load:
     def __init__(self) -> None:
         self.running = 0
         self.draining = False
-        self.turns = 0
 
 
 class HeartbeatThread:
@@ -91,7 +91,7 @@ class HeartbeatThread:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._run())
+            service.run_loop(self._run())
         except BaseException as failure:
             first: BaseException = failure
             while isinstance(first, BaseExceptionGroup):
@@ -148,14 +148,16 @@ class HeartbeatThread:
                 raise BusUnavailable("the heartbeat's connection to NATS was closed for good")
             started = time.monotonic()
             try:
-                if prepared != (generation := link.generation):
+                generation = link.generation
+                if not self.first_beat.is_set():
                     await topology.ensure(client, replicas=self._settings.nats_replicas)
-                    prepared = generation
-                if self.first_beat.is_set():
-                    await lease.renew(self._say())
-                else:
                     await lease.take(self._say())
                     self._in_main_loop(self.first_beat.set)
+                elif prepared == generation:
+                    await lease.renew(self._say())
+                else:
+                    await self._renew_anew(client, lease)
+                prepared = generation
                 self.problem = ""
                 pause_s = interval_s
             except (BusUnavailable, nats.errors.Error) as error:
@@ -168,6 +170,21 @@ class HeartbeatThread:
         if self.first_beat.is_set():
             with contextlib.suppress(HoldfastError, nats.errors.Error):
                 await lease.renew(self._say(goodbye=True))
+
+    async def _renew_anew(self, client: Client, lease: NameLease) -> None:
+        """Renew after a reconnect, and see to the streams, both at once. A bucket that has its leader must not wait for a cluster
+        that has none to make streams, since silence is death; and one that is gone must be made."""
+        patience_s = (
+            self._settings.heartbeat_ttl_s / 2
+        )  # the next renewal waits for it, and must come before the key expires
+        ensured, renewed = await asyncio.gather(
+            topology.ensure(client, replicas=self._settings.nats_replicas, timeout_s=patience_s),
+            lease.renew(self._say()),
+            return_exceptions=True,
+        )
+        for failure in (renewed, ensured):
+            if isinstance(failure, BaseException):
+                raise failure
 
     def _say(self, *, goodbye: bool = False) -> Beat:
         return Beat(
@@ -210,13 +227,18 @@ class HeartbeatThread:
                 await session.close()
 
     async def _watch_stall(self) -> None:
-        """Count our own ticks in which the main loop did not turn: time in which the whole process slept does not count."""
+        """Ask the main loop for a turn, and count our own ticks in which it made none: time in which the whole process slept
+        does not count. Asked from here, the loop need not wake up any more often than it is looked at."""
         tick_s = min(0.5, self._settings.stall_limit_s / 4)
-        seen, still_s = -1, 0.0
+        turned = threading.Event()
+        turned.set()
+        still_s = 0.0
         while still_s < self._settings.stall_limit_s:
+            if turned.is_set():
+                turned.clear()
+                self._in_main_loop(turned.set)
             await asyncio.sleep(tick_s)
-            still_s = still_s + tick_s if self._load.turns == seen else 0.0
-            seen = self._load.turns
+            still_s = 0.0 if turned.is_set() else still_s + tick_s
         log.error("runner.stalled", still_s=still_s, hint="something blocks the event loop; the stacks follow")
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         sys.stderr.flush()

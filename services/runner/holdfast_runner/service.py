@@ -20,7 +20,7 @@ from holdfast.settings import RunnerSettings
 from holdfast.store import Claimed, Database, Finished, owner, schema, stranger
 from holdfast.wire.messages import Control
 from holdfast_agent.load import Loaded, load
-from holdfast_runner.claims import Claims
+from holdfast_runner.claims import Claims, Slots
 from holdfast_runner.ended import cancelled
 from holdfast_runner.execution import Execution, Links, Stop
 from holdfast_runner.heartbeat import HeartbeatThread, Load
@@ -29,8 +29,8 @@ from holdfast_runner.work_threads import WorkThreads
 
 log = get_logger(__name__)
 EXIT_WORK_LEFT = 75  # EX_TEMPFAIL of sysexits.h
-_CLAIMERS = 4
 _THREADS_SPARE = 8
+_BUSY_RUNS = 4  # beside so many others, a run's first event may wait a moment for the next one
 _AGENTS_INTERVAL_S = 60.0
 _UNWIND_TIMEOUT_S = 5.0
 _LOST_TIMEOUT_S = 1.0
@@ -58,7 +58,7 @@ class Runner:
         self._executions: dict[UUID, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._claimers: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(settings.slots)
+        self._slots = Slots(settings.slots)
         self._load = Load()
         self._claims: Claims | None = None
         self._check: OwnedCheck | None = None
@@ -96,13 +96,11 @@ class Runner:
         self._ended = loop.create_future()
         self._heartbeat = HeartbeatThread(self._settings, self._me, self._load, self._on_heartbeat_end)
         async with service.health_endpoint(self, self._settings):
-            turning = asyncio.create_task(self._turn(), name="turn")
             self._heartbeat.start()
             try:
                 await self._until_stopped(stop)
             finally:
                 await self._heartbeat.stop()
-                turning.cancel()
                 await connection.stop(self._broker)
                 await self._db.close()
         self._leave_work_behind()
@@ -120,11 +118,6 @@ class Runner:
     def _on_heartbeat_end(self, error: HoldfastError) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(error)
-
-    async def _turn(self) -> None:
-        while True:
-            self._load.turns += 1
-            await asyncio.sleep(0.1)
 
     async def _until_stopped(self, stop: asyncio.Event) -> None:
         """Start, serve, drain. Whatever ends first ends it: the stop, the heartbeat, or a side task that failed."""
@@ -171,7 +164,7 @@ class Runner:
             me=self._me,
             agents=self._loaded.agents,
             slots=self._slots,
-            start=lambda claimed: self._start(links, claimed),
+            start=lambda claimed, log_seq: self._start(links, claimed, log_seq),
         )
         check = OwnedCheck(self._db, self._me, self._executions, claims.in_flight, self._request_next)
         self._claims, self._check = claims, check
@@ -190,10 +183,9 @@ class Runner:
                     task.add_done_callback(
                         lambda _: claims.close()
                     )  # one that fails ends the claimers, and so the group
-            for number in range(min(_CLAIMERS, self._settings.slots)):
-                claimer = group.create_task(claims.take_until_closed(), name=f"claims {number}")
-                self._claimers.add(claimer)
-                claimer.add_done_callback(self._claimers.discard)
+            claimer = group.create_task(claims.take_until_closed(), name="claims")
+            self._claimers.add(claimer)
+            claimer.add_done_callback(self._claimers.discard)
 
     async def _warm_up(self) -> None:
         """Get ready what agents' first runs would have to wait for. One that fails does so again in a run, where it is told."""
@@ -216,10 +208,17 @@ class Runner:
                 task.cancel()
         raise BusUnavailable("a connection to NATS was closed for good")
 
-    def _start(self, links: Links, claimed: Claimed) -> None:
+    def _start(self, links: Links, claimed: Claimed, log_seq: int | None) -> None:
         """A claimed run takes its slot; its task frees it."""
         lease = Lease(claimed.run.id, self._me, claimed.run.attempt)
-        execution = Execution(links, claimed, lease, self._loaded.agents[claimed.run.agent])
+        execution = Execution(
+            links,
+            claimed,
+            lease,
+            self._loaded.agents[claimed.run.agent],
+            log_seq=log_seq,
+            is_busy=len(self._executions) >= _BUSY_RUNS,
+        )
         if self._load.draining:
             execution.stop(Stop.RELEASE)
         if (earlier := self._executions.get(lease.run_id)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -87,7 +87,7 @@ async def test_a_cancel_before_the_agent_runs(scene: Scene, monkeypatch: pytest.
         await leaving.drain()
     made = EventWriter.open
 
-    async def opened(self: EventWriter) -> EventId | None:
+    async def opened(self: EventWriter, queued_seq: int | None = None) -> EventId | None:
         nonlocal cancelled
         await cancel(scene, run_id, tell=True)
         [running] = here.runner._executions.values()
@@ -151,14 +151,14 @@ async def test_an_orphan_that_is_to_be_cancelled_ends_with_what_its_viewers_keep
         run_id = await scene.submit(say("a "), step(say("b ")), wait(tmp_path / "never"))
         await scene.until_event(run_id, "step.completed")
         await leaving.drain()
-    made = owner.claim
+    made = owner.claim_all
 
-    async def claim(db: Database, run: UUID, me: Owner, agents: Mapping[str, str]) -> Claimed | None:
-        await made(db, run, me, agents)
-        await cancel(scene, run, tell=False)
+    async def claim(db: Database, runs: Sequence[UUID], me: Owner, agents: Mapping[str, str]) -> dict[UUID, Claimed]:
+        await made(db, runs, me, agents)
+        await cancel(scene, run_id, tell=False)
         raise StoreUnavailable("the answer was lost")
 
-    monkeypatch.setattr(owner, "claim", claim)
+    monkeypatch.setattr(owner, "claim_all", claim)
     async with scene.here("b", owned_check_interval_s=0.1):
         row = await scene.until(run_id, "cancelled")
     assert (row.attempt, row.terminal_event_id) == (3, "3-1")  # of nobody: what attempt 2 has shown is not known

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -19,6 +20,7 @@ from holdfast.store import Claimed, Database, owner
 from holdfast.store.owner import Glance
 from holdfast_agent.load import Loaded
 from holdfast_runner import claims
+from holdfast_runner.execution import Execution
 from tests.integration.runner.scene import Scene, first, types
 from tests.integration.runner.scripts import mark, marks, say, step, wait
 from tests.support.wait import wait_until
@@ -73,33 +75,98 @@ async def test_f18_a_request_that_cannot_be_read_or_met_goes_away_and_hurts_nobo
 async def test_f18_a_claim_that_fails_is_not_lost(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    made, errors = owner.claim, [error, error]
+    made, errors = owner.claim_all, [error, error]
 
-    async def claim(db: Database, run_id: UUID, me: Owner, agents: Mapping[str, str]) -> Claimed | None:
+    async def claim(db: Database, runs: Sequence[UUID], me: Owner, agents: Mapping[str, str]) -> dict[UUID, Claimed]:
         if errors:
             raise errors.pop()
-        return await made(db, run_id, me, agents)
+        return await made(db, runs, me, agents)
 
-    monkeypatch.setattr(owner, "claim", claim)
+    monkeypatch.setattr(owner, "claim_all", claim)
     monkeypatch.setattr(claims, "_NOT_MINE_DELAY_S", 0.1)
     async with scene.here(slots=1):
         row, _ = await scene.whole(await scene.submit(say("in the end")))
     assert (row.status, row.attempt, errors) == ("completed", 1, [])
 
 
+async def test_a_run_that_cannot_be_claimed_or_declined_costs_no_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that come together share a claim."""
+    made, glanced = owner.claim_all, 0
+    await topology.ensure(scene.client, replicas=1)
+    poisoned = [await scene.submit(say("never")) for _ in range(2)]
+    good = [await scene.submit(say("fine")) for _ in range(2)]
+    absent = uuid4()
+    await scene.request(absent)
+
+    async def claim(db: Database, runs: Sequence[UUID], me: Owner, agents: Mapping[str, str]) -> dict[UUID, Claimed]:
+        if any(run in poisoned for run in runs):
+            raise ZeroDivisionError("a bug")
+        return await made(db, runs, me, agents)
+
+    async def glance(db: Database, run_id: UUID) -> Glance | None:
+        nonlocal glanced
+        glanced += 1
+        raise ZeroDivisionError("another one")
+
+    monkeypatch.setattr(owner, "claim_all", claim)
+    monkeypatch.setattr(owner, "glance", glance)
+    async with scene.here(slots=8):
+        rows = [await scene.until(run, "completed", timeout_s=3) for run in good]
+        await wait_until(lambda: glanced > 0, description="one was declined")
+        assert [row.attempt for row in rows] == [1, 1]
+        assert [(await scene.row(run)).status for run in poisoned] == ["queued"] * 2
+        monkeypatch.setattr(owner, "claim_all", made)
+        assert [(await scene.until(run, "completed", timeout_s=3)).attempt for run in poisoned] == [1, 1]
+
+
+async def test_a_run_that_would_not_start_is_given_back_and_keeps_no_slot(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, failures = Execution.__init__, [ZeroDivisionError("a bug")]
+
+    def begin(*args: Any, **kwargs: Any) -> None:
+        if failures:
+            raise failures.pop()
+        made(*args, **kwargs)
+
+    monkeypatch.setattr(Execution, "__init__", begin)
+    async with scene.here(slots=1, owned_check_interval_s=0.1):
+        row, _ = await scene.whole(await scene.submit(say("in the end")))
+    assert (row.status, row.attempt, row.crashes) == ("completed", 2, 0)
+
+
+async def test_a_run_that_somebody_has_locked_holds_up_no_claim(scene: Scene) -> None:
+    """A process that is frozen in a transaction may keep a lock for long."""
+    frozen = await asyncpg.connect(scene.stack.postgres.url)
+    locked, other = [await scene.submit(say("here")) for _ in range(2)]
+    try:
+        async with frozen.transaction():
+            await frozen.execute("SELECT FROM runs WHERE id = $1 FOR NO KEY UPDATE", locked)
+            async with scene.here(slots=8):
+                await scene.until(other, "completed", timeout_s=1.5)
+                assert (await scene.row(locked)).status == "queued"
+                await frozen.execute("ROLLBACK")
+                await scene.until(locked, "completed", timeout_s=1.5)
+                await frozen.execute("BEGIN")
+    finally:
+        await frozen.close()
+
+
 async def test_a_claim_whose_answer_was_lost_is_given_back_by_its_own_boot(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made, lost = owner.claim, tmp_path / "lost"
+    made, lost = owner.claim_all, tmp_path / "lost"
 
-    async def claim(db: Database, run_id: UUID, me: Owner, agents: Mapping[str, str]) -> Claimed | None:
-        claimed = await made(db, run_id, me, agents)
+    async def claim(db: Database, runs: Sequence[UUID], me: Owner, agents: Mapping[str, str]) -> dict[UUID, Claimed]:
+        claimed = await made(db, runs, me, agents)
         if marks(lost) == 0:
             lost.write_text("x")
             raise StoreUnavailable("the answer was lost")
         return claimed
 
-    monkeypatch.setattr(owner, "claim", claim)
+    monkeypatch.setattr(owner, "claim_all", claim)
     async with scene.here(owned_check_interval_s=0.2):
         run_id = await scene.submit(say("once"))
         row, log = await scene.whole(run_id)
@@ -109,7 +176,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_by_its_own_boot(
 
 
 async def test_a_claim_in_flight_is_not_given_back(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, looks = owner.claim, 0
+    made, looks = owner.claim_all, 0
     claimed_already = asyncio.Event()
     look = owner.owned
 
@@ -119,13 +186,13 @@ async def test_a_claim_in_flight_is_not_given_back(scene: Scene, monkeypatch: py
         looks += claimed_already.is_set()
         return rows
 
-    async def claim(db: Database, run_id: UUID, me: Owner, agents: Mapping[str, str]) -> Claimed | None:
-        claimed = await made(db, run_id, me, agents)
+    async def claim(db: Database, runs: Sequence[UUID], me: Owner, agents: Mapping[str, str]) -> dict[UUID, Claimed]:
+        claimed = await made(db, runs, me, agents)
         claimed_already.set()
         await wait_until(lambda: looks >= 3, description="the owned check has looked")
         return claimed
 
-    monkeypatch.setattr(owner, "claim", claim)
+    monkeypatch.setattr(owner, "claim_all", claim)
     monkeypatch.setattr(owner, "owned", owned)
     async with scene.here(owned_check_interval_s=0.05):
         row, _ = await scene.whole(await scene.submit(say("slow to start")))
@@ -200,10 +267,7 @@ async def test_a_thread_that_becomes_free_while_its_next_request_is_declined_goe
         await scene.until(two, "completed", timeout_s=1.5)
 
 
-async def test_f38_a_consumer_or_a_stream_that_vanishes_is_made_again(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "_FETCH_TIMEOUT_S", 0.5)
+async def test_f38_a_consumer_or_a_stream_that_vanishes_is_made_again(scene: Scene) -> None:
     context = scene.client.jetstream()
     async with scene.here(slots=1):
         await scene.whole(await scene.submit(say("before")))

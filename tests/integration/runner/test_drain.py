@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -125,14 +125,14 @@ async def test_what_is_in_a_step_when_the_grace_ends_is_cancelled_and_released(s
 async def test_a_claim_in_flight_when_the_drain_begins_is_carried_through_and_released(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, draining, begun = owner.claim, asyncio.Event(), asyncio.Event()
+    made, draining, begun = owner.claim_all, asyncio.Event(), asyncio.Event()
 
-    async def claim(db: Database, run_id: UUID, me: Owner, agents: Mapping[str, str]) -> Claimed | None:
+    async def claim(db: Database, runs: Sequence[UUID], me: Owner, agents: Mapping[str, str]) -> dict[UUID, Claimed]:
         begun.set()
         await draining.wait()
-        return await made(db, run_id, me, agents)
+        return await made(db, runs, me, agents)
 
-    monkeypatch.setattr(owner, "claim", claim)
+    monkeypatch.setattr(owner, "claim_all", claim)
     async with scene.here() as here:
         run_id = await scene.submit(say("not here"))
         await begun.wait()

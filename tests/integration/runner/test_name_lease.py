@@ -10,11 +10,13 @@ import pytest
 from nats.aio.msg import Msg
 
 from holdfast.bus import heartbeats, names, topology
-from holdfast.errors import PodNameTaken
+from holdfast.errors import BusUnavailable, PodNameTaken
 from holdfast.runs import Owner
 from holdfast.wire.messages import Heartbeat
+from holdfast_runner.heartbeat import HeartbeatThread, Load
 from holdfast_runner.lease import NameLease, Replaced
 from tests.integration.runner.scene import Scene
+from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 TTL_S = 30
@@ -114,3 +116,28 @@ async def test_f24_a_key_that_is_gone_is_written_anew(scene: Scene) -> None:
     await holder.lease.renew(holder.beat())
     held = await heartbeats.read(scene.client, holder.owner.pod)
     assert held.heartbeat == holder.beat()
+
+
+async def test_f24_after_a_reconnect_a_renewal_does_not_wait_for_streams_to_be_made(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster whose leader of metadata is frozen makes no streams for seconds, while the bucket has one that takes beats."""
+    holder, _ = await pods(scene)
+    heartbeat = HeartbeatThread(scene.settings("name"), holder.owner, Load(), lambda _: None)
+    [before] = [beat for beat in await heartbeats.read_all(scene.client) if beat.name == holder.owner.pod]
+    renewed = asyncio.Event()
+
+    async def ensure(*_: object, **__: object) -> None:
+        await renewed.wait()
+        raise BusUnavailable("nobody leads")
+
+    monkeypatch.setattr(topology, "ensure", ensure)
+    renewing = asyncio.create_task(heartbeat._renew_anew(scene.client, holder.lease))
+
+    async def is_renewed() -> bool:
+        return (await heartbeats.read(scene.client, holder.owner.pod)).revision > before.revision
+
+    await wait_until(is_renewed, description="it is renewed, though no stream can be made")
+    renewed.set()
+    with pytest.raises(BusUnavailable, match="nobody leads"):  # readiness shows it, and it is tried again
+        await renewing

@@ -217,20 +217,23 @@ async def test_a_write_whose_answer_was_lost_is_not_made_twice(
             raise StoreUnavailable("the answer was lost")
         return answer
 
-    monkeypatch.setattr(owner, write, lose_one_answer)
     gate = tmp_path / "gate"
+    second = write in ("journal", "release")  # a first attempt has no journal to read
+    if write != "journal":
+        monkeypatch.setattr(owner, write, lose_one_answer)
     async with scene.here("a") as here:
         run_id = await scene.submit(say("a "), step(say("b ")), wait(gate), say("c"))
         await scene.until_event(run_id, "step.completed")
-        if write == "release":
+        if second:
             await here.drain()
         gate.touch()
-        if write != "release":
+        if not second:
             await scene.whole(run_id)
+    monkeypatch.setattr(owner, write, lose_one_answer)
     async with scene.here("b"):
         row, _ = await scene.whole(run_id)
     assert answers_lost >= 1
-    assert (row.status, row.attempt) == ("completed", 2 if write == "release" else 1)
+    assert (row.status, row.attempt) == ("completed", 2 if second else 1)
     assert [each.tries for each in await scene.steps(run_id)] == [1]
 
 

@@ -60,7 +60,8 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Po
         shutil.rmtree(server.data_dir)
 
 
-async def _make_database(server: PostgresServer, template: str) -> str:
+async def make_database(server: PostgresServer, template: str) -> str:
+    """A database of its own, without waits for the disk."""
     name = f"test_{uuid4().hex}"
     # Durability is Postgres's own and not under test; without the wait for the disk a commit costs a tenth.
     await execute(
@@ -74,7 +75,7 @@ async def _make_database(server: PostgresServer, template: str) -> str:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template(postgres: PostgresServer) -> str:
     """The name of a migrated database that nobody connects to."""
-    url = await _make_database(postgres, "template0")
+    url = await make_database(postgres, "template0")
     migrate(url)
     return url.rsplit("/", 1)[1]
 
@@ -82,7 +83,7 @@ async def template(postgres: PostgresServer) -> str:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_url(postgres: PostgresServer, template: str) -> str:
     """The database that tests share; they ask for ``url``."""
-    return await _make_database(postgres, template)
+    return await make_database(postgres, template)
 
 
 @pytest.fixture
@@ -100,13 +101,13 @@ async def url(shared_url: str) -> str:
 @pytest.fixture
 async def own_url(postgres: PostgresServer, template: str) -> str:
     """A migrated database for a test that changes its schema."""
-    return await _make_database(postgres, template)
+    return await make_database(postgres, template)
 
 
 @pytest.fixture
 async def empty_url(postgres: PostgresServer) -> str:
     """A database without a schema."""
-    return await _make_database(postgres, "template0")
+    return await make_database(postgres, "template0")
 
 
 @pytest.fixture

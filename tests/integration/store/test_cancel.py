@@ -7,7 +7,7 @@ import pytest
 from holdfast.errors import LostOwnership, Refused
 from holdfast.runs import ACTIVE, TERMINAL, OnBusy, OnOwnerLost, Outcome
 from holdfast.store import caller, stranger
-from tests.integration.store.interleaved import colliding
+from tests.integration.store.interleaved import colliding, uncommitted
 from tests.integration.store.record import TENANT, Record, boot, request
 
 
@@ -132,8 +132,9 @@ async def test_a_cancel_that_races_with_a_claim_marks_the_running_run(record: Re
 
 async def test_a_claim_that_races_with_a_cancel_is_refused(record: Record, url: str) -> None:
     run_id = await record.submit()
-    async with colliding(url, lambda first: first.cancel(run_id), record.claim(run_id, boot())) as [second]:
-        assert await second is None
+    async with uncommitted(url) as first:
+        await first.cancel(run_id)
+        assert await record.claim(run_id, boot()) is None
     assert await record.status(run_id) == "cancelled"
 
 

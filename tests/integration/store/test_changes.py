@@ -129,7 +129,7 @@ async def test_changes_of_a_run_come_in_their_own_order_whichever_transaction_be
         await replacing.raw("SELECT pg_current_xact_id()")
         claimed = await record.claim(run_id, boot())
         assert claimed is not None
-        await caller._submit(replacing.db._connection_held, request("t", on_busy=OnBusy.REPLACE))  # type: ignore[attr-defined]
+        await caller.submit(replacing.db, request("t", on_busy=OnBusy.REPLACE))
     assert await _of(record, run_id) == ["queued 0", "running 1", "running 1 cancelling"]
     running, cancelling = [each for each in (await _changes(record)).changes if each.run_id == run_id][1:]
     assert (running.place.xid, running.place.id < cancelling.place.id) == (cancelling.place.xid, True)

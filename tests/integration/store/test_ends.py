@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -179,7 +178,6 @@ async def test_an_interrupted_run_cancelled_while_a_later_one_is_claimed_ends_on
     assert await record.status(interrupted) == "cancelled"
 
 
-_NOBODY = UUID(int=0)
 _WRITES: dict[str, Any] = {
     "finish": lambda record, lease: record.finish(lease),
     "release": lambda record, lease: record.release(lease),
@@ -220,11 +218,18 @@ async def test_what_may_be_claimed_is_what_a_sweep_finds(record: Record) -> None
     await record.brought_to("interrupted", "four")
     behind_interrupted = await record.submit("four")
     await record.brought_to("completed", "five")
-    found = await stranger.claimable(record.db, after=_NOBODY, older_than_s=0, limit=10)
-    assert found == sorted([(first, "default"), (behind_interrupted, "default")])
-    assert await stranger.claimable(record.db, after=found[0][0], older_than_s=0, limit=10) == found[1:]
-    assert await stranger.claimable(record.db, after=_NOBODY, older_than_s=0, limit=1) == found[:1]
-    assert await stranger.claimable(record.db, after=_NOBODY, older_than_s=60, limit=10) == []
-    for run_id, _ in found:
+
+    async def look(
+        after: stranger.Place = stranger.START, older_than_s: float = 0, limit: int = 10
+    ) -> stranger.Claimable:
+        return await stranger.claimable(record.db, after=after, older_than_s=older_than_s, limit=limit)
+
+    found = await look()
+    assert found == stranger.Claimable([("default", behind_interrupted), ("default", first)], None)
+    assert await look(stranger.Place(TENANT, "four")) == stranger.Claimable(found.runs[1:], None)
+    assert await look(limit=1) == stranger.Claimable(found.runs[:1], stranger.Place(TENANT, "four"))
+    assert await look(stranger.Place(TENANT, "one"), limit=1) == stranger.Claimable([], stranger.Place(TENANT, "three"))
+    assert await look(older_than_s=60) == stranger.Claimable([], None)
+    for _, run_id in found.runs:
         assert await record.claim(run_id, boot()) is not None
     assert await stranger.cancel(record.db, TENANT, first) is not None

@@ -33,7 +33,7 @@ _CALLS: dict[str, Callable[[Record, Lease], Awaitable[object]]] = {
     "owned": lambda record, lease: owner.owned(record.db, lease.owner, limit=10),
     "reclaim": lambda record, lease: record.reclaim(lease),
     "cancel": lambda record, lease: record.cancel(lease.run_id),
-    "claimable": lambda record, lease: stranger.claimable(record.db, after=lease.run_id, older_than_s=0, limit=1),
+    "claimable": lambda record, lease: stranger.claimable(record.db, after=stranger.START, older_than_s=0, limit=1),
     "delete_thread": lambda record, lease: caller.delete_thread(record.db, TENANT, "t"),
     "missing": lambda record, lease: schema.missing(record.db),
 }

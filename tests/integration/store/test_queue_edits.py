@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.errors import NotFound
 from holdfast.store import caller, owner
-from tests.integration.store.interleaved import colliding
+from tests.integration.store.interleaved import colliding, uncommitted
 from tests.integration.store.record import TENANT, Record, boot
 
 
@@ -80,21 +80,18 @@ async def test_f59_no_edit_reaches_a_run_that_was_claimed_meanwhile(record: Reco
     assert (row["input"], row["queue_rank"]) == (before["input"], before["queue_rank"])
 
 
-async def test_f59_a_claim_that_waited_for_an_edit_has_it_and_for_a_removal_gets_nothing(
-    record: Record, url: str
-) -> None:
+async def test_f59_a_claim_has_no_run_that_is_being_edited_and_then_has_the_edit(record: Record, url: str) -> None:
     run_id = await record.submit()
-    async with colliding(
-        url, lambda first: caller.queue_edit(first.db, TENANT, "t", run_id, {"new": 1}), record.claim(run_id, boot())
-    ) as [task]:
-        claimed = await task
+    async with uncommitted(url) as first:
+        await caller.queue_edit(first.db, TENANT, "t", run_id, {"new": 1})
+        assert await record.claim(run_id, boot()) is None
+    claimed = await record.claim(run_id, boot())
     assert claimed is not None
     assert claimed.run.input == {"new": 1}
     run_id = await record.submit("other")
-    async with colliding(
-        url, lambda first: caller.queue_remove(first.db, TENANT, "other", run_id), record.claim(run_id, boot())
-    ) as [task]:
-        assert await task is None
+    async with uncommitted(url) as first:
+        await caller.queue_remove(first.db, TENANT, "other", run_id)
+        assert await record.claim(run_id, boot()) is None
     assert await record.status(run_id) == "cancelled"
 
 

@@ -90,10 +90,10 @@ async def test_f60_a_newer_schema_that_supports_this_code_fits(own_url: str) -> 
 
 
 async def test_f60_a_newer_schema_that_does_not_stops_at_once_and_says_which_side_to_upgrade(own_url: str) -> None:
-    await _claim_to_be(own_url, revision="0009", oldest_code="0005")
+    await _claim_to_be(own_url, revision="0009", oldest_code="0009")
     db = _open(own_url)
     try:
-        with pytest.raises(SchemaMismatch, match=r"at 0009 and needs code of at least 0005.*upgrade this service"):
+        with pytest.raises(SchemaMismatch, match=r"at 0009 and needs code of at least 0009.*upgrade this service"):
             await asyncio.wait_for(schema.wait_for(db, timeout_s=600), 5)
     finally:
         await db.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from holdfast.errors import NotFound, Refused, StoreUnavailable
+from holdfast.runs import OnBusy
 from holdfast.store import Database, caller
+from holdfast.store.queries import sql
 from tests.integration.store.interleaved import colliding
 from tests.integration.store.record import TENANT, Record, boot, request
 
@@ -42,6 +46,25 @@ async def test_f58_when_the_winner_fails_the_loser_makes_the_run(record: Record,
         answer = await task
     assert (answer.run.id, answer.created) == (loser.run_id, True)
     assert [row["id"] for row in await record.raw("SELECT id FROM runs")] == [loser.run_id]
+
+
+async def test_f58_a_key_that_is_forgotten_while_it_is_looked_up_is_free(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record.submit(idempotency_key="k", fingerprint=b"x")
+    fetchrow, forgotten = asyncpg.Connection.fetchrow, False
+
+    async def forgetting(self: Any, query: str, *args: object, **kwargs: Any) -> Any:
+        nonlocal forgotten
+        row = await fetchrow(self, query, *args, **kwargs)
+        if query == sql("idempotency_insert") and not forgotten:
+            forgotten = True
+            await record.raw("DELETE FROM idempotency_keys")
+        return row
+
+    monkeypatch.setattr(asyncpg.Connection, "fetchrow", forgetting)
+    assert (await caller.submit(record.db, request(idempotency_key="k", fingerprint=b"x"))).created
+    assert forgotten
 
 
 async def test_f58_the_same_key_with_another_body_is_refused(record: Record) -> None:
@@ -79,15 +102,17 @@ async def test_submits_to_one_thread_at_once_stand_in_the_order_of_their_places(
     assert [run.id for run in queue] == [answer.run.id for answer in by_place]
 
 
-async def test_a_submit_during_a_migration_is_refused_for_now_and_then_works(own_url: str) -> None:
-    """A prepared statement whose columns have changed cannot be prepared anew within its transaction."""
+async def test_a_submit_during_a_migration_works_or_is_refused_for_now(own_url: str) -> None:
+    """A prepared statement whose columns have changed cannot be prepared anew within a transaction."""
     db = Database(own_url, pool_size=1, timeout_s=5.0)
     try:
         await caller.submit(db, request())
+        await caller.submit(db, request(on_busy=OnBusy.REPLACE))
         await Record(db).raw("ALTER TABLE runs ADD COLUMN added_later text")
+        assert (await caller.submit(db, request())).position == 3
         with pytest.raises(StoreUnavailable):
-            await caller.submit(db, request())
-        assert (await caller.submit(db, request())).position == 2
+            await caller.submit(db, request(on_busy=OnBusy.REPLACE))
+        assert (await caller.submit(db, request(on_busy=OnBusy.REPLACE))).position == 4
     finally:
         await db.close()
 
@@ -118,6 +143,7 @@ async def test_runs_are_listed_newest_first_in_pages_and_by_what_they_are(record
     assert await page(before=runs[1]) == runs[2:]
     await record.cancel(runs[0])
     assert await page(statuses=["cancelled", "failed"]) == runs[:1]
+    assert await page(statuses=["queued", "queued"]) == runs[1:], "each once, however often its status is named"
     assert len(await page(thread_id="b")) == 2
     assert await page(agent="unknown") == []
 

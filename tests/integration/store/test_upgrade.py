@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
+from alembic import command
 
 import holdfast.store
+from holdfast.errors import StoreUnavailable
 from holdfast.runs import Lease
 from holdfast.store import Database, caller, feed
 from holdfast.store.migrate import head, migrate
@@ -49,6 +52,16 @@ async def old_url(empty_url: str) -> str:
     version = "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY); INSERT INTO alembic_version VALUES ('0001')"
     await execute(empty_url, first, version, _WORK)
     return empty_url
+
+
+@pytest.fixture
+async def at_0004(old_url: str) -> str:
+    """That database, brought to revision 0004."""
+    with pytest.MonkeyPatch.context() as patched:
+        upgrade = command.upgrade
+        patched.setattr(command, "upgrade", lambda config, _: upgrade(config, "0004"))
+        await asyncio.to_thread(migrate, old_url)
+    return old_url
 
 
 @pytest.fixture
@@ -103,6 +116,66 @@ async def test_f60_a_queue_of_the_release_before_keeps_its_order_and_has_room(up
     ranks = [row["queue_rank"] for row in await upgraded.raw("SELECT queue_rank FROM runs WHERE status = 'queued'")]
     assert len(set(ranks)) == 4, "nobody shares a place"
     assert [run.id for run in await caller.queue(upgraded.db, TENANT, "t")] == [_BEGUN, newest, _QUEUED, _LATER]
+
+
+_MAKES_RUN = (
+    "INSERT INTO runs (tenant_id, thread_id, agent, pool, input) VALUES ('default', 'new', 'echo', 'default', '{}')"
+)
+_AT_WORK = {
+    "submits": ("INSERT INTO threads (tenant_id, id) VALUES ('default', 'new')", _MAKES_RUN),
+    "claims": ("SELECT FROM runs FOR NO KEY UPDATE", "UPDATE runs SET metadata = '{}' WHERE status = 'queued'"),
+    "ends": (
+        "UPDATE runs SET metadata = '{}' WHERE status = 'queued'",
+        "INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)"
+        " SELECT tenant_id, thread_id, id, 'assistant', '[]', 'complete' FROM runs",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", _AT_WORK)
+async def test_f60_who_writes_while_it_migrates_and_it_do_not_wait_for_each_other(at_0004: str, who: str) -> None:
+    """Whoever writes holds one table when it comes to the next; the migration came to them in another order, and lost."""
+    connection, watching = await asyncpg.connect(at_0004, timeout=10), await asyncpg.connect(at_0004, timeout=10)
+    first, then = _AT_WORK[who]
+    try:
+        async with connection.transaction():
+            await connection.execute(first)
+            migrating = asyncio.create_task(asyncio.to_thread(migrate, at_0004))
+
+            async def waits() -> bool:
+                return bool(await watching.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
+
+            await wait_until(waits, description="the migration to come to a table that is in use")
+            await connection.execute(then)
+        assert await migrating == ("0004", head())
+    finally:
+        await connection.close()
+        await watching.close()
+
+
+async def test_f60_a_migration_that_is_broken_off_says_so_and_is_repeated(at_0004: str) -> None:
+    connection = await asyncpg.connect(at_0004, timeout=10)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM runs")  # at its last part, which locks that table
+            with pytest.raises(StoreUnavailable, match=r"broken off.*lock timeout"):
+                await asyncio.to_thread(migrate, at_0004, lock_timeout_s=0.1)
+        assert await asyncio.to_thread(migrate, at_0004) == ("0004", head())
+    finally:
+        await connection.close()
+
+
+async def test_f60_an_index_that_was_broken_off_before_is_made(old_url: str) -> None:
+    """The one that may be made before the migration, with CONCURRENTLY, stays behind unusable when that fails."""
+    await execute(
+        old_url,
+        "CREATE INDEX runs_by_status ON runs (tenant_id, status, id)",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'runs_by_status'::regclass",
+    )
+    await asyncio.to_thread(migrate, old_url)
+    db = Database(old_url, pool_size=1, timeout_s=5.0)
+    assert await Record(db).raw("SELECT FROM pg_index WHERE NOT indisvalid") == []
+    await db.close()
 
 
 async def test_f60_what_had_ended_stays_as_it_was(old_url: str) -> None:

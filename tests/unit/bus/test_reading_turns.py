@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -84,3 +86,44 @@ async def test_who_gets_no_turn_is_told(connection: Connection, monkeypatch: pyt
     connection.may_answer.set()
     await first
     await read(connection)
+
+
+class Slow:
+    """A server that answers with a few messages, one every 20 ms, and may fall silent before the end."""
+
+    max_payload = MIB
+
+    def __init__(self, *, ends: bool) -> None:
+        self.ends = ends
+
+    def new_inbox(self) -> str:
+        """Where the answer goes."""
+        return "inbox"
+
+    async def subscribe(self, *_: Any, **__: Any) -> Slow:
+        """To the answer."""
+        return self
+
+    async def publish(self, *_: Any, **__: Any) -> None:
+        """The question."""
+
+    async def unsubscribe(self) -> None:
+        """From the answer."""
+
+    @property
+    async def messages(self) -> AsyncIterator[SimpleNamespace]:
+        """The answer."""
+        for seq in range(1, 6):
+            await asyncio.sleep(0.02)
+            yield SimpleNamespace(headers={"Nats-Sequence": str(seq)}, data=b"x")
+        if not self.ends:
+            await asyncio.Event().wait()
+        yield SimpleNamespace(headers={"Status": "204"}, data=b"")
+
+
+async def test_a_server_is_given_up_when_it_is_silent_not_when_it_takes_long() -> None:
+    got = [entry.seq async for entry in event_log.read(cast(Client, Slow(ends=True)), UUID(int=1), 0, timeout_s=0.08)]
+    assert got == [1, 2, 3, 4, 5]
+    with pytest.raises(BusUnavailable):
+        async for _ in event_log.read(cast(Client, Slow(ends=False)), UUID(int=1), 0, timeout_s=0.08):
+            pass

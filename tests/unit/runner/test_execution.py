@@ -152,7 +152,7 @@ async def test_a_loss_overrides_a_cancel_and_nothing_more_is_written(world: Worl
         await asyncio.Event().wait()
 
     execution, running = world.begin(agent)
-    await turns()
+    await wait_until(lambda: world.types() == ["run.started"], description="it has begun")
     execution.stop(Stop.CANCEL)
     execution.stop(Stop.LOST)
     assert await running is None

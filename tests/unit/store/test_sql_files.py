@@ -27,7 +27,11 @@ _IS_SQL = re.compile(
     re.DOTALL,
 )
 _OWNERS = ["run_finish", "run_release", "run_suspend", "run_progress", "step_intent", "step_checkpoint", "wait_open"]
+_TOGETHER = {"run_finish", "step_intent", "step_checkpoint"}
 _FENCE = "id = $1 AND run_owner_pod = $2 AND run_owner_boot = $3 AND attempt = $4 AND status = 'running'"
+_FENCE_TOGETHER = (
+    "r.run_owner_pod = c.pod AND r.run_owner_boot = c.boot AND r.attempt = c.attempt AND r.status || '' = 'running'"
+)
 
 
 def _strings(path: Path) -> Iterator[tuple[int, str]]:
@@ -40,11 +44,11 @@ def _strings(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _named_in_calls(path: Path) -> Iterator[str]:
-    """The names that a module gives to ``sql``, ``fetch`` and ``fetchrow``."""
+    """The names that a module gives to ``sql``, ``fetch``, ``fetchrow`` and ``together``."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in {"sql", "fetch", "fetchrow", "_fetch"} and isinstance(node.args[0].value, str):
+            if called in {"sql", "fetch", "fetchrow", "together", "_fetch"} and isinstance(node.args[0].value, str):
                 yield node.args[0].value
 
 
@@ -73,13 +77,18 @@ def test_a_statement_is_one_statement() -> None:
 
 @pytest.mark.parametrize("name", _OWNERS)
 def test_what_an_owner_writes_is_fenced(name: str) -> None:
-    assert _FENCE in sql(name)
+    assert (_FENCE_TOGETHER if name in _TOGETHER else _FENCE) in sql(name)
+
+
+@pytest.mark.parametrize("name", sorted(_TOGETHER | {"run_claim"}))
+def test_what_locks_many_runs_locks_them_in_one_order(name: str) -> None:
+    assert re.search(r"ORDER BY r\.id FOR NO KEY UPDATE|ORDER BY w\.id LIMIT", sql(name))
 
 
 def test_whatever_updates_a_run_looks_at_its_status() -> None:
     updates = [name for name in _NAMES if re.search(r"UPDATE runs\b", sql(name))]
     assert set(_OWNERS) - {"step_intent", "wait_open"} <= set(updates)
-    assert [name for name in updates if not re.search(r"\bstatus (=|IN) ", sql(name))] == []
+    assert [name for name in updates if not re.search(r"\bstatus( \|\| '')? (=|IN) ", sql(name))] == []
 
 
 @pytest.mark.parametrize("path", _SOURCES, ids=lambda path: str(path.relative_to(_ROOT)))

@@ -20,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 from holdfast.bus import names
 from holdfast.bus.connection import translated
 from holdfast.bus.parts import Joining, Mark, Part, split
+from holdfast.bus.publishing import publish
 from holdfast.errors import BusUnavailable, HoldfastError
 from holdfast.runs import EventId
 from holdfast.wire import events
@@ -186,15 +187,15 @@ async def append_part(
         headers[names.LAST_HEADER] = str(last_id)
     if part.mark is not None:
         headers |= part.mark.headers()
-    context = client.jetstream(timeout=timeout_s)
     with translated():
         try:
-            ack = await context.publish(names.events_subject(run_id), part.payload, headers=headers)
+            return await publish(
+                client, names.events_subject(run_id), part.payload, headers=headers, timeout_s=timeout_s
+            )
         except APIError as error:
             if error.err_code in _WRONG_SEQUENCE:
                 raise Refused(str(error)) from error
             raise
-    return ack.seq
 
 
 async def tell(client: Client, run_id: UUID, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> None:
@@ -220,8 +221,10 @@ async def tell(client: Client, run_id: UUID, event_id: EventId, event_type: str,
     raise BusUnavailable(f"the end of run {run_id}'s log would not hold still")
 
 
-async def read(client: Client, run_id: UUID, after_seq: int, *, timeout_s: float = 5.0) -> AsyncIterator[Entry]:
+async def read(client: Client, run_id: UUID, after_seq: int, *, timeout_s: float = 2.0) -> AsyncIterator[Entry]:
     """The log after a stream sequence, to its end, by direct-get batches. An event that is not all there is left out.
+
+    A server that says nothing for ``timeout_s`` is given up: it may be a frozen replica, and another one is asked next time.
 
     Raises:
         BusUnavailable: the server did not answer.
@@ -233,7 +236,7 @@ async def read(client: Client, run_id: UUID, after_seq: int, *, timeout_s: float
 class Reading:
     """A run's log, read from a place on, as often as asked for; messages that were heard may be taken in between, in order.
 
-    See :class:`holdfast.bus.parts.Joining` for the two places, ``at`` and ``seq``.
+    That also while a read is under way. See :class:`holdfast.bus.parts.Joining` for the two places, ``at`` and ``seq``.
     """
 
     def __init__(self, run_id: UUID, after_seq: int = 0) -> None:
@@ -255,8 +258,8 @@ class Reading:
         whole = self._joining.take(seq, headers, payload)
         return Entry(seq, whole) if whole is not None else None
 
-    async def to_the_end(self, client: Client, *, timeout_s: float = 5.0) -> AsyncIterator[Entry]:
-        """What follows, to the log's end as of now.
+    async def to_the_end(self, client: Client, *, timeout_s: float = 2.0) -> AsyncIterator[Entry]:
+        """What follows, to the log's end as of now. See :func:`read`.
 
         Raises:
             BusUnavailable: the server did not answer.
@@ -264,6 +267,8 @@ class Reading:
         while True:
             messages, more = await _batch(client, self._run_id, self.at, timeout_s)
             for message in messages:
+                if message.seq <= self.at:  # heard meanwhile
+                    continue
                 entry = self.take(message.seq, message.headers, message.payload)
                 if entry is not None:
                     yield entry
@@ -281,7 +286,7 @@ def _place_to_read(client: Client) -> asyncio.Semaphore:
 
 
 async def _batch(client: Client, run_id: UUID, after_seq: int, timeout_s: float) -> tuple[list[_Message], bool]:
-    """One batch, and whether there is more; ``timeout_s`` begins when it is this one's turn."""
+    """One batch, and whether there is more; ``timeout_s`` begins when it is this one's turn, and anew with each message."""
     place = _place_to_read(client)
     with translated():
         async with asyncio.timeout(_TURN_PATIENCE_S):
@@ -306,8 +311,10 @@ async def _ask_for_batch(client: Client, run_id: UUID, after_seq: int, timeout_s
         subscription = await client.subscribe(inbox, pending_bytes_limit=-1)
         try:
             await client.publish(_DIRECT_GET, json.dumps(request).encode(), reply=inbox)
-            async with asyncio.timeout(timeout_s):
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(timeout_s) as silent:
                 async for message in subscription.messages:
+                    silent.reschedule(loop.time() + timeout_s)
                     headers = message.headers or {}
                     status = headers.get("Status")
                     if status is None:

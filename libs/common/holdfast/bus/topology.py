@@ -6,6 +6,7 @@ A failure here is an error that readiness shows, never a warning in a log (F08, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from nats.aio.client import Client
 from nats.js.api import (
@@ -34,7 +35,7 @@ def streams(replicas: int) -> list[StreamConfig]:
             name=names.REQUESTS_STREAM,
             subjects=["runs.requests.>"],
             retention=RetentionPolicy.WORK_QUEUE,
-            storage=StorageType.FILE,
+            storage=StorageType.MEMORY,  # wake-ups that the record can make again; see ADR 19 for what a file costs
             max_msgs_per_subject=1,
             discard=DiscardPolicy.NEW,
             discard_new_per_subject=True,
@@ -87,6 +88,15 @@ async def _ensure_stream(context: JetStreamContext, config: StreamConfig) -> Non
     except APIError as error:
         if error.err_code != 10058:  # "stream name already in use with a different configuration"
             raise
+    else:
+        return
+    there = await context.stream_info(str(config.name))
+    if config.name == names.REQUESTS_STREAM and there.config.storage != config.storage:
+        # of an earlier release: how it is stored cannot be changed. Its requests are made again by the reaper's sweep
+        with contextlib.suppress(NotFoundError):
+            await context.delete_stream(names.REQUESTS_STREAM)
+        await context.add_stream(config)
+    else:
         await context.update_stream(config)
 
 

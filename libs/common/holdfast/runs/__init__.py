@@ -1,7 +1,7 @@
 """The domain of a run: its states, its ownership, its event ids, its transcript. Pure: no I/O, no clock, no asyncio."""
 
 from holdfast.runs.boot_lock import boot_lock_key
-from holdfast.runs.event_id import EventId
+from holdfast.runs.event_id import QUEUED_ID, EventId
 from holdfast.runs.fold import Fold
 from holdfast.runs.state import (
     ACTIVE,
@@ -21,6 +21,7 @@ from holdfast.runs.state import (
 
 __all__ = [
     "ACTIVE",
+    "QUEUED_ID",
     "TABLE",
     "TERMINAL",
     "Command",

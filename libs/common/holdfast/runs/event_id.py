@@ -32,3 +32,7 @@ class EventId(NamedTuple):
         if match is None:
             raise ValueError(f"{text!r} is not an event id of the form <attempt>-<n>")
         return cls(int(match[1]), int(match[2]))
+
+
+QUEUED_ID = EventId(0, 1)
+"""Of ``run.queued``, the first event of every run."""

@@ -39,6 +39,7 @@ class Fold:
     last_id: EventId | None = None
     ending: Shown | None = None
     _finished: dict[str, EventId] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)  # positions that items may have: only then is one begun anew
 
     def apply(self, event_id: EventId, event_type: str, data: Mapping[str, Any]) -> bool:
         """Fold one event in. Returns False for a duplicate, which changes nothing.
@@ -83,11 +84,12 @@ class Fold:
 
     def _show(self, shown: Shown) -> None:
         if shown.position is not None:
-            if shown.type == "step.started":
+            if shown.type == "step.started" and shown.position in self._seen:
                 self.items = [item for item in self.items if item.position != shown.position]
                 self._finished.pop(shown.position, None)
             elif _finishes(shown):
                 self._finished[shown.position] = shown.id
+            self._seen.add(shown.position)
         self.items.append(shown)
 
     def _end_or_resume(self, shown: Shown) -> None:
@@ -123,6 +125,7 @@ class Fold:
         for part in partial:
             if part["text"]:
                 self.items.append(Shown(event_id, "text.delta", part["position"], {"text": part["text"]}))
+        self._seen = {*self._finished, *(item.position for item in self.items if item.position is not None)}
 
 
 def _finishes(shown: Shown) -> bool:

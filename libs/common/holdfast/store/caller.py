@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from holdfast.errors import NotFound, Refused
-from holdfast.runs import OnBusy, OnOwnerLost
-from holdfast.store import answering, forking, queueing
+from holdfast.errors import NotFound
+from holdfast.store import answering, forking, queueing, submitting
 from holdfast.store.database import Connection, Database, Row
 from holdfast.store.queries import sql
 from holdfast.store.rows import (
     AgentRow,
     AttemptRow,
-    Ended,
     JournalStep,
     KeptText,
     KeyRow,
@@ -25,129 +22,19 @@ from holdfast.store.rows import (
     ThreadRow,
     row_as,
 )
-from holdfast.store.webhooks import RunWebhook
 
-# What a tenant does with a run that rests, and with a thread's queue; each in a module of its own.
+# Submits, and what a tenant does with a run that rests and with a thread's queue; each in a module of its own.
 waits, wait, answer, resume = answering.waits, answering.wait, answering.answer, answering.resume
 fork = forking.fork
+Submit = submitting.Submit
+Submitted = submitting.Submitted
+submit = submitting.submit
 queue, queue_edit, queue_remove, queue_first = (
     queueing.queue,
     queueing.queue_edit,
     queueing.queue_remove,
     queueing.queue_first,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Submit:
-    """A request for a run. ``thread_id`` is made when ``make_thread``; ``fingerprint`` goes with ``idempotency_key``."""
-
-    run_id: UUID
-    tenant_id: str
-    thread_id: str
-    make_thread: bool
-    agent: str
-    pool: str
-    input: Any
-    metadata: Mapping[str, Any]
-    on_busy: OnBusy = OnBusy.ENQUEUE
-    max_crashes: int = 5
-    idempotency_key: str | None = None
-    fingerprint: bytes = b""
-    on_owner_lost: OnOwnerLost = OnOwnerLost.RESUME
-    on_unknown: str | None = None
-    idle_timeout_s: int = 600
-    deadline_s: float | None = None
-    webhook: RunWebhook | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """What a submit made. ``created`` is False when the idempotency key had made the run before.
-
-    ``position`` is the run's place on its thread (1: nothing before it). ``replaced`` is the run that it takes the place of.
-    """
-
-    run: RunRow
-    created: bool
-    position: int
-    replaced: Ended | None
-
-
-async def submit(db: Database, request: Submit) -> Submitted:
-    """Insert a run, its thread and its idempotency key in one transaction.
-
-    Raises:
-        NotFound: the thread does not exist and was not to be made.
-        Refused: ``thread_busy`` (on_busy is reject), ``idempotency_mismatch`` (the key was used with another body).
-    """
-    return await db.transact(lambda connection: _submit(connection, request))
-
-
-async def _submit(connection: Connection[Row], request: Submit) -> Submitted:
-    tenant, thread = request.tenant_id, request.thread_id
-    if request.idempotency_key is not None:
-        earlier = await _take_key(connection, request)
-        if earlier is not None:
-            return Submitted(earlier, created=False, position=0, replaced=None)
-    if request.make_thread:
-        await connection.fetchrow(sql("thread_insert"), tenant, thread, {})
-    if await connection.fetchrow(sql("thread_lock"), tenant, thread) is None:
-        raise NotFound("thread", thread)
-    replaced = None
-    if request.on_busy is not OnBusy.ENQUEUE:
-        replaced = await _meet_busy(connection, request)
-    row = await connection.fetchrow(
-        sql("run_insert"),
-        tenant,
-        thread,
-        request.agent,
-        request.pool,
-        request.input,
-        request.metadata,
-        request.run_id,
-        request.max_crashes,
-        replaced is not None,
-        str(request.on_owner_lost),
-        request.on_unknown,
-        request.idle_timeout_s,
-        request.deadline_s,
-        request.webhook.stored() if request.webhook is not None else None,
-    )
-    assert row is not None
-    position = 1 if replaced is not None else row["position"] + 1
-    return Submitted(row_as(RunRow, row), created=True, position=position, replaced=replaced)
-
-
-async def _take_key(connection: Connection[Row], request: Submit) -> RunRow | None:
-    """None when the key is ours now, else the run that it made before."""
-    tenant, key = request.tenant_id, request.idempotency_key
-    if (
-        await connection.fetchrow(sql("idempotency_insert"), tenant, key, request.fingerprint, request.run_id)
-        is not None
-    ):
-        return None
-    row = await connection.fetchrow(sql("idempotency_read"), tenant, key)
-    assert row is not None
-    if row["fingerprint"] != request.fingerprint:
-        raise Refused("idempotency_mismatch", "this Idempotency-Key was used with another request body")
-    run = await connection.fetchrow(sql("run_read"), tenant, row["run_id"])
-    assert run is not None
-    return row_as(RunRow, run)
-
-
-async def _meet_busy(connection: Connection[Row], request: Submit) -> Ended | None:
-    """Refuse, or cancel the run whose place the new one takes. One that is to end already has given its place away before."""
-    active = await connection.fetch(sql("run_list_active"), request.tenant_id, request.thread_id)
-    if request.on_busy is OnBusy.REJECT:
-        if any(row["status"] != "interrupted" for row in active):
-            raise Refused("thread_busy", f"thread {request.thread_id!r} has an active run, and on_busy is reject")
-        return None
-    for row in active:
-        if row["status"] in ("running", "waiting") and row["cancel_requested_at"] is None:
-            ended = await connection.fetchrow(sql("run_cancel"), request.tenant_id, row["id"], None)
-            return row_as(Ended, ended) if ended is not None else None
-    return None
 
 
 async def run(db: Database, tenant_id: str, run_id: UUID) -> RunRow:
@@ -173,7 +60,7 @@ async def runs(
     limit: int,
 ) -> list[RunRow]:
     """A tenant's runs, newest first."""
-    listed = list(statuses) if statuses else None
+    listed = list(dict.fromkeys(statuses)) if statuses else None  # each is read once, or its runs would be there twice
     return [
         row_as(RunRow, row) for row in await db.fetch("run_list", tenant_id, before, listed, thread_id, agent, limit)
     ]
@@ -280,8 +167,8 @@ async def make_key(
 
 
 async def find_key(db: Database, key_hash: bytes) -> tuple[str, bool] | None:
-    """Whose live key is this? (tenant, operator), or None."""
-    row = await db.fetchrow("key_find", key_hash)
+    """Whose live key is this? (tenant, operator), or None. Read after it was asked for, with others that ask at the same time."""
+    row = await db.together("key_find", key_hash)
     return (row["tenant_id"], row["operator"]) if row is not None else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,11 +16,15 @@ import asyncpg
 from pydantic_core import from_json, to_json
 
 from holdfast.errors import HoldfastError, Misconfigured, Refused, StoreUnavailable
+from holdfast.store.gathered import Gathered
 from holdfast.store.queries import sql
 
 Connection = asyncpg.pool.PoolConnectionProxy
 Row = asyncpg.Record
 T = TypeVar("T")
+
+_TOGETHER_MAX = 64
+_TOGETHER_BYTES_MAX = 1024 * 1024
 
 # Errors after which the same statement may work: the connection is gone; the server is starting, stopping, full or a standby by
 # now; a deadlock was broken here; a migration has changed what a prepared statement within a transaction returns.
@@ -65,18 +69,39 @@ def translate(error: Exception) -> HoldfastError | None:
     return None
 
 
+def _bytes_of(call: tuple[object, ...]) -> int:
+    return sum(len(each) for each in call if isinstance(each, (str, bytes)))
+
+
 async def _no_reset(_: Any) -> None:
     """Connections carry no session state, so nothing is reset on release: one round trip saved for each call."""
+
+
+def json_text(value: object) -> str | None:
+    """A JSON value as text, for a statement that takes arrays of them (a list in an array would be its second dimension).
+
+    Raises:
+        Refused: ``invalid_value``: it is no JSON.
+    """
+    try:
+        return None if value is None else _encode(value)
+    except ValueError as error:
+        raise Refused("invalid_value", str(error)) from error
+
+
+def _encode(value: object) -> str:
+    return to_json(value, inf_nan_mode="null").decode()
 
 
 async def _prepare(connection: Any) -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(
             name,
-            encoder=lambda value: to_json(value, inf_nan_mode="null").decode(),
+            encoder=_encode,
             decoder=from_json,
             schema="pg_catalog",
         )
+    await connection.execute(sql("connection_prepare"))
 
 
 async def connect(url: str, *, timeout_s: float) -> asyncpg.Connection[asyncpg.Record]:
@@ -117,6 +142,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._opening = asyncio.Lock()
         self._late: set[asyncio.Task[Any]] = set()
+        self._gathered: dict[str, Gathered[tuple[object, ...], Row | None]] = {}
 
     async def close(self) -> None:
         """Close what is open. Never waits for a frozen server."""
@@ -137,6 +163,30 @@ class Database:
     async def fetchrow(self, name: str, *args: object) -> Row | None:
         """The first row of a statement, or None."""
         return await self.run(lambda connection: connection.fetchrow(sql(name), *args))
+
+    async def together(self, name: str, *args: object) -> Row | None:
+        """The row of a call that shares its statement with others that come at the same time, or None.
+
+        The statement takes an array for each argument, one element for each call, and returns the number of the call as ``n``
+        (from 1). It has to lock rows in one order for all calls. A call that the record refuses is refused alone.
+        """
+        gathered = self._gathered.get(name)
+        if gathered is None:
+            gathered = self._gathered[name] = Gathered(
+                lambda calls: self._all_of(name, calls),
+                items_max=_TOGETHER_MAX,
+                weigh=_bytes_of,
+                weight_max=_TOGETHER_BYTES_MAX,
+            )
+        try:
+            async with asyncio.timeout(self._timeout_s):  # the wait for those before it included
+                return await gathered(args)
+        except TimeoutError as late:
+            raise StoreUnavailable(f"Postgres did not answer within {self._timeout_s:g} s") from late
+
+    async def _all_of(self, name: str, calls: Sequence[tuple[object, ...]]) -> list[Row | None]:
+        rows = {row["n"]: row for row in await self.fetch(name, *map(list, zip(*calls, strict=True)))}
+        return [rows.get(number) for number in range(1, len(calls) + 1)]
 
     async def run(self, work: Callable[[Connection[Row]], Awaitable[T]]) -> T:
         """Run ``work`` on a connection of the pool, within the time limit."""

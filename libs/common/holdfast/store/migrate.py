@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -57,6 +58,10 @@ def migrate(postgres_url: str, *, lock_timeout_s: float = 60.0) -> tuple[str | N
             return before, head()
     except sa.exc.OperationalError as error:
         raise StoreUnavailable(f"cannot reach Postgres to migrate: {error.orig}") from error
+    except psycopg.OperationalError as error:  # within a revision, whose statements are the driver's own
+        raise StoreUnavailable(
+            f"the migration was broken off; what is missing is done when it is repeated: {error}"
+        ) from error
     finally:
         engine.dispose()
 

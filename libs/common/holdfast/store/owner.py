@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from holdfast.errors import LostOwnership, Refused
 from holdfast.runs import Lease, Outcome, Owner
-from holdfast.store.database import Database, Row
+from holdfast.store.database import Database, Row, json_text
 from holdfast.store.rows import (
     Abandoned,
     AgentRow,
@@ -43,14 +43,29 @@ async def claim(db: Database, run_id: UUID, owner: Owner, agents: Mapping[str, s
         owner: who claims.
         agents: the names of the agents that the owner has loaded, each with its code version.
     """
+    return (await claim_all(db, [run_id], owner, agents)).get(run_id)
+
+
+async def claim_all(
+    db: Database, run_ids: Sequence[UUID], owner: Owner, agents: Mapping[str, str]
+) -> dict[UUID, Claimed]:
+    """Take those of some queued runs that are to be had, in one statement. A run whose row somebody has locked is not, just now.
+
+    Raises:
+        Refused: of several, at least one cannot be had: none was taken.
+    """
     try:
-        row = await db.fetchrow("run_claim", run_id, owner.pod, owner.boot, list(agents.keys()), list(agents.values()))
+        rows = await db.fetch(
+            "run_claim", list(run_ids), owner.pod, owner.boot, list(agents.keys()), list(agents.values())
+        )
     except Refused as refused:
-        if refused.code == "runs_thread_active":
-            return None
+        if len(run_ids) == 1 and refused.code == "runs_thread_active":
+            return {}
         raise
-    if row is None:
-        return None
+    return {row["id"]: _claimed(row) for row in rows}
+
+
+def _claimed(row: Row) -> Claimed:
     abandoned = tuple(
         Abandoned(UUID(each["id"]), each["terminal_event_id"], each["error"], each["keep_through"])
         for each in row["abandoned"]
@@ -122,7 +137,7 @@ async def intend(
     Raises:
         LostOwnership: the run is not the writer's any more, or the step is finished (a late repeat).
     """
-    row = await db.fetchrow(
+    row = await db.together(
         "step_intent",
         *_fence(lease),
         position,
@@ -131,11 +146,11 @@ async def intend(
         input_hash,
         tries,
         call_id,
-        input,
+        json_text(input),
         code_version,
         timeout_s,
-        list(recorded),
-        failure,
+        json_text(list(recorded)),
+        json_text(failure),
     )
     if row is None:
         raise LostOwnership(f"intent of step {position} of run {lease.run_id}")
@@ -174,19 +189,19 @@ async def checkpoint(
         LostOwnership: the run is not the writer's any more.
     """
     status = "completed" if error is None else "failed"
-    row = await db.fetchrow(
+    row = await db.together(
         "step_checkpoint",
         *_fence(lease),
         position,
         status,
-        output,
-        error,
+        json_text(output),
+        json_text(error),
         shown_text,
         last_event_id,
         finish_id or last_event_id,
-        emits,
-        list(recorded),
-        failure,
+        json_text(emits),
+        json_text(list(recorded)),
+        json_text(failure),
     )
     if row is None:
         raise LostOwnership(f"checkpoint of step {position} of run {lease.run_id}")
@@ -355,7 +370,15 @@ async def finish(
     Raises:
         LostOwnership: the run is not the writer's any more.
     """
-    row = await db.fetchrow("run_finish", *_fence(lease), outcome.value, output, error, terminal_event_id, shown_text)
+    row = await db.together(
+        "run_finish",
+        *_fence(lease),
+        outcome.value,
+        json_text(output),
+        json_text(error),
+        terminal_event_id,
+        shown_text,
+    )
     if row is not None:
         return row_as(Finished, row)
     return _own_end(await db.fetchrow("run_outcome_read", *_fence(lease)), lease, terminal_event_id)

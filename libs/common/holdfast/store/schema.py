@@ -9,7 +9,7 @@ import asyncpg
 from holdfast.errors import SchemaMismatch, StoreUnavailable
 from holdfast.store.database import Database
 
-REQUIRED = "0004"
+REQUIRED = "0005"
 """The oldest schema that this code works with; a test compares it with the newest migration."""
 
 

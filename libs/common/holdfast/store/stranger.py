@@ -7,11 +7,32 @@ the same statement, so that each attempt has one writer; the caller then tells t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from holdfast.runs import Owner
 from holdfast.store.database import Database
 from holdfast.store.rows import Ended, Expiring, Woken, row_as
+
+
+class Place(NamedTuple):
+    """A thread, as a place among all of them."""
+
+    tenant_id: str
+    thread_id: str
+
+
+START = Place("", "")
+"""Before every thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimable:
+    """What a look found: (pool, run) of each that could be claimed. ``go_on``: where the next look begins; None: that was all."""
+
+    runs: list[tuple[str, UUID]]
+    go_on: Place | None
 
 
 async def owners(db: Database) -> frozenset[tuple[str, UUID]]:
@@ -97,10 +118,11 @@ async def children(db: Database, run_id: UUID) -> list[tuple[str, UUID]]:
     return [(row["tenant_id"], row["id"]) for row in await db.fetch("run_list_children", run_id)]
 
 
-async def claimable(db: Database, *, after: UUID, older_than_s: float, limit: int) -> list[tuple[UUID, str]]:
-    """Queued runs that could be claimed now, in id order after ``after``: (run, pool)."""
-    rows = await db.fetch("run_list_claimable", after, older_than_s, limit)
-    return [(row["id"], row["pool"]) for row in rows]
+async def claimable(db: Database, *, after: Place, older_than_s: float, limit: int) -> Claimable:
+    """Queued runs that could be claimed now, the first of each thread's queue. Looks at ``limit`` threads behind ``after``."""
+    rows = await db.fetch("run_list_claimable", *after, older_than_s, limit)
+    last = Place(rows[-1]["tenant_id"], rows[-1]["thread_id"]) if len(rows) == limit else None
+    return Claimable([(row["pool"], row["id"]) for row in rows if row["claimable"]], last)
 
 
 async def forget_agents(db: Database, *, unseen_s: float) -> None:

@@ -15,10 +15,15 @@ class Message(BaseModel):
 
 
 class RunRequest(Message):
-    """ "This run wants a runner": only a wake-up, the record decides."""
+    """ "This run wants a runner": only a wake-up, the record decides.
+
+    ``log_seq`` is the place of the run's first event in the stream, if it is there and nothing else is: whoever claims the run
+    need not ask where the log ends. Only a hint: an append that expects another end is refused, and the writer looks.
+    """
 
     run_id: UUID
     traceparent: str | None = None
+    log_seq: int | None = None
 
 
 class Control(Message):

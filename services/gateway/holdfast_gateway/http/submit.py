@@ -12,10 +12,10 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from holdfast.errors import Refused
-from holdfast.runs import TERMINAL, EventId
+from holdfast.runs import QUEUED_ID, TERMINAL, EventId
 from holdfast.store import caller as record
 from holdfast.store.caller import Submitted
-from holdfast_gateway.announcing import QUEUED_ID, queued_frame
+from holdfast_gateway.announcing import queued_frame
 from holdfast_gateway.auth import Caller
 from holdfast_gateway.following import follow_run, tail_row, wait_for_end
 from holdfast_gateway.http.answers import CONFLICT, NOT_FOUND, PROBLEMS, TOO_MANY, run_answer, run_headers
@@ -109,7 +109,7 @@ def _wanted(
         idle_timeout_s=body.idle_timeout_s,
         deadline_s=body.deadline_s,
         idempotency_key=key,
-        fingerprint=fingerprint_of(request.url.path, body.telling()) if key is not None else b"",
+        fingerprint=fingerprint_of(request.scope["path"], body.telling()) if key is not None else b"",
         webhook=body.webhook.kept() if body.webhook is not None else None,
         operator=caller.operator,
     )

@@ -5,13 +5,13 @@
 WITH next AS (
     SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid
 ), oldest AS MATERIALIZED (
-    SELECT id, xid, at FROM changes ORDER BY id LIMIT $2
-), due AS (
-    SELECT c.id FROM changes c JOIN oldest o ON o.id = c.id CROSS JOIN next
-    WHERE o.at < now() - make_interval(secs => $1) OR o.xid >= next.xid
+    SELECT id FROM changes ORDER BY id LIMIT $2
+), due AS MATERIALIZED (
+    SELECT c.id FROM changes c CROSS JOIN next
+    WHERE c.id = ANY (ARRAY(SELECT id FROM oldest)) AND (c.at < now() - make_interval(secs => $1) OR c.xid >= next.xid)
     FOR UPDATE OF c SKIP LOCKED
 ), gone AS (
-    DELETE FROM changes c USING due WHERE c.id = due.id RETURNING c.xid, c.id
+    DELETE FROM changes WHERE id = ANY (ARRAY(SELECT id FROM due)) RETURNING xid, id
 ), last AS (
     SELECT g.xid, g.id FROM gone g CROSS JOIN next WHERE g.xid < next.xid ORDER BY g.xid DESC, g.id DESC LIMIT 1
 ), marked AS (

@@ -21,8 +21,7 @@ WITH RECURSIVE receivers AS (
 )
 UPDATE deliveries d
 SET leased_until = now() + make_interval(secs => $1::double precision), tries = d.tries + 1, tried_since = coalesce(d.tried_since, now())
-FROM due
-WHERE d.id = due.id
+WHERE d.id = ANY (ARRAY(SELECT id FROM due))
 RETURNING d.id, d.tenant_id, d.run_id, d.url, d.target, d.event, d.payload, d.tries, d.leased_until,
           coalesce(d.secret, (SELECT w.secret FROM webhooks w WHERE w.id = d.webhook_id)) AS secret,
           extract(epoch FROM now() - d.tried_since)::double precision AS tried_for_s

@@ -1,2 +1,5 @@
--- Whose key is this? $1 hash
-SELECT id, tenant_id, operator FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL
+-- Whose key is this? Many at once: $1 hashes. The LIMIT is for the planner (see `submit`).
+SELECT w.n, k.tenant_id, k.operator
+FROM (SELECT * FROM unnest($1::bytea[]) WITH ORDINALITY AS w (key_hash, n) LIMIT cardinality($1)) w
+JOIN api_keys k ON k.key_hash = w.key_hash
+WHERE k.revoked_at IS NULL

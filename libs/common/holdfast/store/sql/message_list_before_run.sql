@@ -3,10 +3,10 @@
 -- thread has replaced is left out. $1 tenant, $2 thread, $3 run
 SELECT role, parts, status FROM (
     SELECT m.seq, m.role, m.parts, m.status FROM messages m
-    WHERE m.tenant_id = $1 AND m.thread_id = $2 AND (m.run_id <> $3 OR m.copied) 
-      AND m.seq <= coalesce($4::bigint, (SELECT min(own.seq) - 1 FROM messages own WHERE own.run_id = $3 AND NOT own.copied), m.seq)
+    WHERE m.tenant_id = $1 AND m.thread_id = $2 AND (m.run_id <> $3 OR m.copied)
+      AND m.seq <= coalesce($4::bigint, (SELECT min(own.seq) - 1 FROM messages own WHERE own.run_id = $3 AND NOT own.copied), 9223372036854775807)
       AND NOT (m.role = 'assistant' AND NOT m.copied
-               AND EXISTS (SELECT FROM runs r WHERE r.forked_from = m.run_id AND r.tenant_id = $1 AND r.thread_id = $2
-                           AND r.claimed_at IS NOT NULL))
+               AND (SELECT r.id FROM runs r WHERE r.forked_from = m.run_id AND r.tenant_id = $1 AND r.thread_id = $2
+                    AND r.claimed_at IS NOT NULL LIMIT 1) IS NOT NULL)  -- not EXISTS, for which all runs of the thread are read
     ORDER BY m.seq DESC LIMIT $5
 ) newest ORDER BY seq

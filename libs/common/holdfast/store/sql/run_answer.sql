@@ -21,7 +21,7 @@ WITH hit AS MATERIALIZED (
         last_event_id = CASE $5 WHEN 'retry' THEN s.last_event_id ELSE w.last_event_id END,
         told = $5 = 'retry', finished_at = CASE $5 WHEN 'retry' THEN NULL ELSE now() END
     FROM won w
-    WHERE s.run_id = w.run_id AND s.position = w.position AND s.status = 'started'
+    WHERE s.run_id = $2 AND s.run_id = w.run_id AND s.position = w.position AND s.status = 'started'
 )
 UPDATE runs r
 SET status = CASE r.status WHEN 'waiting' THEN 'queued' ELSE r.status END,
@@ -29,5 +29,5 @@ SET status = CASE r.status WHEN 'waiting' THEN 'queued' ELSE r.status END,
     crashes = CASE r.status WHEN 'waiting' THEN 0 ELSE r.crashes END,
     queued_at = CASE r.status WHEN 'waiting' THEN now() ELSE r.queued_at END
 FROM won w
-WHERE r.id = w.run_id AND r.status IN ('queued', 'running', 'waiting', 'interrupted')
+WHERE r.id = $2 AND r.id = w.run_id AND r.status || '' IN ('queued', 'running', 'waiting', 'interrupted')
 RETURNING r.id, r.status, r.pool, r.attempt, r.parent_run_id

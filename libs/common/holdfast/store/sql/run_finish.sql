@@ -1,25 +1,38 @@
--- The owner ends its run, or interrupts it (then it may be resumed, and says nothing on the thread yet). Fenced; a requested cancel wins over the outcome, in the same statement.
--- $1 run, $2 pod, $3 boot, $4 attempt, $5 outcome, $6 output, $7 error, $8 terminal event id, $9 the text
--- beyond what the record keeps
-WITH ended AS (
-    UPDATE runs
-    SET status = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE $5 END,
-        output = CASE WHEN cancel_requested_at IS NULL AND $5 = 'completed' THEN $6::jsonb END,
-        error = CASE WHEN cancel_requested_at IS NULL AND $5 IN ('failed', 'interrupted') THEN $7::jsonb END,
-        run_owner_pod = NULL, run_owner_boot = NULL, finished_at = CASE WHEN cancel_requested_at IS NULL AND $5 = 'interrupted' THEN NULL ELSE now() END,
+-- Owners end their runs, or interrupt them (then they may be resumed, and say nothing on the thread yet). Fenced; a requested cancel wins
+-- over the outcome, in the same statement.
+-- Arrays, an element for each call: $1 runs, $2 pods, $3 boots, $4 attempts, $5 outcomes, $6 outputs, $7 errors, $8 terminal event ids,
+-- $9 the texts beyond what the record keeps; JSON as text
+-- The LIMIT is for the planner: a number that it does not know counts as few, and the plan is kept (see submit.sql).
+-- `status || ''`: by its id, and not by a partial index, which a plan that was made while nothing ran would read as a whole.
+WITH owned AS (
+    SELECT c.*
+    FROM (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) WITH ORDINALITY
+                       AS c (run_id, pod, boot, attempt, outcome, output, error, terminal_event_id, shown_text, n)
+          LIMIT cardinality($1)) c
+    JOIN runs r ON r.id = c.run_id
+    WHERE r.run_owner_pod = c.pod AND r.run_owner_boot = c.boot AND r.attempt = c.attempt AND r.status || '' = 'running'
+    ORDER BY r.id FOR NO KEY UPDATE OF r
+), ended AS (
+    UPDATE runs r
+    SET status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE o.outcome END,
+        output = CASE WHEN r.cancel_requested_at IS NULL AND o.outcome = 'completed' THEN o.output::jsonb END,
+        error = CASE WHEN r.cancel_requested_at IS NULL AND o.outcome IN ('failed', 'interrupted') THEN o.error::jsonb END,
+        run_owner_pod = NULL, run_owner_boot = NULL,
+        finished_at = CASE WHEN r.cancel_requested_at IS NULL AND o.outcome = 'interrupted' THEN NULL ELSE now() END,
         last_progress_at = now(),
-        terminal_event_id = $8
-    WHERE id = $1 AND run_owner_pod = $2 AND run_owner_boot = $3 AND attempt = $4 AND status = 'running'
-    RETURNING *
+        terminal_event_id = o.terminal_event_id
+    FROM owned o
+    WHERE r.id = o.run_id AND r.run_owner_pod = o.pod AND r.run_owner_boot = o.boot AND r.attempt = o.attempt AND r.status || '' = 'running'
+    RETURNING o.n, o.shown_text, r.id, r.tenant_id, r.thread_id, r.attempt, r.status, r.output, r.error, r.parent_run_id
 ), closed AS (
     UPDATE attempts a SET ended_at = now(), ended_why = e.status FROM ended e WHERE a.run_id = e.id AND a.attempt = e.attempt
 ), told AS (
     INSERT INTO messages (tenant_id, thread_id, run_id, role, parts, status)
-    SELECT tenant_id, thread_id, id, 'assistant', run_parts(id, $9, error),
+    SELECT tenant_id, thread_id, id, 'assistant', run_parts(id, shown_text, error),
            CASE status WHEN 'completed' THEN 'complete' WHEN 'failed' THEN 'failed' ELSE 'incomplete' END
     FROM ended WHERE status <> 'interrupted'
 )
-SELECT e.status, e.output, e.error, e.parent_run_id, n.id AS next_id, n.pool AS next_pool
+SELECT e.n, e.status, e.output, e.error, e.parent_run_id, q.id AS next_id, q.pool AS next_pool
 FROM ended e
 LEFT JOIN LATERAL (SELECT id, pool FROM runs r WHERE r.tenant_id = e.tenant_id AND r.thread_id = e.thread_id
-                   AND r.status = 'queued' ORDER BY queue_rank LIMIT 1) n ON true
+                   AND r.status = 'queued' ORDER BY queue_rank LIMIT 1) q ON true

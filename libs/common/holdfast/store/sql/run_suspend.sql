@@ -28,7 +28,7 @@ WITH owned AS MATERIALIZED (
         terminal_event_id = CASE WHEN r.cancel_requested_at IS NOT NULL THEN $8::text END,
         run_owner_pod = NULL, run_owner_boot = NULL, last_progress_at = now()
     FROM judged j
-    WHERE r.id = j.id AND r.status = 'running'
+    WHERE r.id = $1 AND r.id = j.id AND r.status || '' = 'running'  -- by its id: see step_intent
     RETURNING r.*
 ), closed AS (
     UPDATE attempts a

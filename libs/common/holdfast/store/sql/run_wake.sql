@@ -3,14 +3,15 @@
 -- wakes, and of a wake and a cancel, the first to lock the row wins; waits_settle then sees what came before.
 -- $1 runs, $2 at most
 WITH seen AS MATERIALIZED (
-    SELECT id, status, attempt FROM runs WHERE id = ANY ($1::uuid[]) AND status IN ('running', 'waiting')
-    ORDER BY id LIMIT $2 FOR NO KEY UPDATE
+    SELECT r.id, r.status, r.attempt
+    FROM (SELECT w.id FROM unnest($1::uuid[]) AS w (id) ORDER BY w.id LIMIT $2) w
+    CROSS JOIN LATERAL (SELECT * FROM runs WHERE runs.id = w.id AND runs.status || '' IN ('running', 'waiting') FOR NO KEY UPDATE) r
 ), judged AS MATERIALIZED (
     SELECT id, waits_settle(id, attempt, '{}') AS over FROM seen WHERE status = 'waiting'
 )
 UPDATE runs r
 SET status = 'queued', requeued_why = 'woken', crashes = 0, queued_at = now()
 FROM judged j
-WHERE r.id = j.id AND r.status IN ('running', 'waiting')  -- of this statement's snapshot; the locked row was waiting
+WHERE r.id = j.id AND r.status || '' IN ('running', 'waiting')  -- of this statement's snapshot; the locked row was waiting
   AND j.over IS NOT NULL
 RETURNING r.id, r.pool
