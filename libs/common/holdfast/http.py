@@ -13,10 +13,11 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from holdfast.errors import AddressInUse
 
@@ -24,6 +25,39 @@ _BACKLOG = 2048
 _CONNECTIONS_MAX = 1_000_000
 """More than a process may have files. Left unsaid, granian serves as many at once as its backlog holds, and the next one waits
 for ever without a byte, health too. How many streams are too many, the gateway says (``streams_per_key_max``)."""
+
+GOES_ON = "holdfast.goes_on"
+"""In a scope: a list to which an answer may append what is to be done for it when the application has returned."""
+
+
+class GoesOn(Protocol):
+    """The rest of an answer that lasts: it needs neither the application's stack nor what that knows of the request."""
+
+    async def go_on(self) -> None:
+        """Answer to the end. An exception cuts the connection."""
+
+    def forsake(self) -> None:
+        """Called instead when the application has failed after all."""
+
+
+def going_on(app: ASGIApp) -> ASGIApp:
+    """``app``, whose answers may go on after it."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        left: list[GoesOn] = []
+        scope[GOES_ON] = left
+        try:
+            await app(scope, receive, send)
+        except BaseException:
+            for each in left:
+                each.forsake()
+            raise
+        if left:
+            scope.clear()
+        for each in left:
+            await each.go_on()
+
+    return answer
 
 
 def allow_open_files() -> None:
@@ -60,7 +94,7 @@ async def serving(app: ASGIApp, host: str, port: int, *, stop_timeout_s: float =
     logging.getLogger("_granian").setLevel(logging.CRITICAL)  # a stream that is cut on purpose is not an error to print
     allow_open_files()
     server = Server(
-        app,
+        going_on(app),
         address=host,
         port=port,
         interface=Interfaces.ASGI,

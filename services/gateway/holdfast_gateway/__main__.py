@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 from typing import NoReturn
 
-from holdfast.service import main as serve
-from holdfast.settings import GatewaySettings
-from holdfast_gateway.service import build
+from holdfast import imports
+
+with imports.lean():
+    from holdfast.service import main as serve
+    from holdfast.settings import GatewaySettings
+    from holdfast_gateway.service import build
 
 _COLLECT_AFTER = (50_000, 20, 100)
 """Five thousand viewers are over a million objects, nearly none of them garbage. With the interpreter's own thresholds a full
@@ -16,8 +19,6 @@ collection walks them every few seconds, half a second each; with these an event
 
 def main() -> NoReturn:
     """Run until told to stop."""
-    gc.collect()
-    gc.freeze()  # what the imports have made stays for good
     gc.set_threshold(*_COLLECT_AFTER)
     serve("gateway", GatewaySettings, build)
 

@@ -59,6 +59,14 @@ class Continuity:
     def _whole(self) -> bool:
         return not (self._torn or self._broken)
 
+    def passes(self, batch: Batch) -> bool:
+        """Is this message to be sent as it is? If so it is taken."""
+        if not (self._smooth and batch.plain and batch.before == self.last):
+            return False
+        self.last = batch.last
+        self.ending = None
+        return True
+
     async def take(self, batch: Batch, out: list[bytes]) -> None:
         """Append to ``out`` what the viewer is to be sent of this message.
 
@@ -68,9 +76,7 @@ class Continuity:
             StoreUnavailable: a snapshot was needed, and the record did not answer.
             RunGone: the same, and the run is not there any more.
         """
-        if self._smooth and batch.plain and batch.before == self.last:
-            self.last = batch.last
-            self.ending = None
+        if self.passes(batch):
             out.append(batch.payload)
             return
         if self._cursor is not None and batch.seq is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 from uuid import UUID
 
 from holdfast.errors import NotFound, Refused, StoreUnavailable
@@ -13,6 +14,7 @@ from holdfast.store import Database, RunRow, TailRow, caller
 from holdfast.wire import events
 from holdfast.wire.events import KEEPALIVE
 from holdfast_gateway.tails import Tails
+from holdfast_gateway.viewer import Viewer
 
 _RETRY_PAUSE_S = 1.0
 _ENDING_STATUSES = frozenset({"completed", "failed", "cancelled", "interrupted"})
@@ -53,12 +55,36 @@ async def tail_row(tails: Tails, run: RunRow) -> TailRow:
     )
 
 
-async def follow_run(tails: Tails, row: TailRow, after: EventId | None) -> AsyncGenerator[bytes, None]:
-    """A run's stream."""
-    async with contextlib.aclosing(tails.view(row, after).chunks()) as chunks:
-        async for chunk in chunks:
-            yield chunk
-            del chunk  # nothing is kept for who waits
+class RunStream(AsyncGenerator[bytes, None]):
+    """A run's stream: iterate it, and close it. What comes live may be written past the iteration (:meth:`write_through`).
+
+    Raises, when iterated:
+        RunGone: the run was deleted.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._chunks = viewer.chunks()
+        self.write_through = viewer.write_through
+
+    def __anext__(self) -> Coroutine[Any, Any, bytes]:
+        return self._chunks.__anext__()
+
+    async def asend(self, value: None) -> bytes:
+        """See the base class."""
+        return await self._chunks.asend(value)
+
+    async def athrow(self, *error: Any) -> bytes:
+        """See the base class."""
+        return await self._chunks.athrow(*error)
+
+    async def aclose(self) -> None:
+        """Let go of the run."""
+        await self._chunks.aclose()
+
+
+def follow_run(tails: Tails, row: TailRow, after: EventId | None) -> RunStream:
+    """A run's stream, from the cursor on."""
+    return RunStream(tails.view(row, after))
 
 
 async def wait_for_end(tails: Tails, row: TailRow) -> None:

@@ -5,12 +5,17 @@ is to be sent of a message is the viewer's own affair (:mod:`holdfast_gateway.co
 
 Parts of an event that is larger than a message are joined here, once for all viewers. Who reads and who is handed on to stand
 between whole events: a viewer may join while parts come, and is handed the whole with the last of them.
+
+A message is taken when it is read from the connection, and handed on a moment later, with what was read in the same go
+(:class:`Gathering`). Only what does not follow the message before goes by way of a task, which reads what is missing first: a
+read of the stream that is under way, and may take long, holds back nothing that follows.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 from uuid import UUID
 
@@ -18,18 +23,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from holdfast.bus import event_log, names
-from holdfast.bus.connection import translated
+from holdfast.bus import event_log, hearing, names
+from holdfast.bus.parts import Mark
 from holdfast.errors import BusUnavailable
 from holdfast.logs import get_logger
 from holdfast.runs import EventId
 from holdfast.store import TailRow
-from holdfast_gateway.batch import Batch
+from holdfast_gateway.batch import Batch, joined
 from holdfast_gateway.picture import ending_frame
 
 log = get_logger(__name__)
-_PENDING_MESSAGES_MAX = 8192  # what does not fit is dropped by the client, and read from the stream
-_PENDING_BYTES_MAX = 16 * 1024 * 1024
+_HEARD_BYTES_MAX = 16 * 1024 * 1024  # what may wait while the stream is read; what does not fit is read from there too
+_TOGETHER_MAX = 32
 _STALE_PAUSES_S = (0.0, 0.02, 0.05, 0.1)
 
 
@@ -51,23 +56,58 @@ class Follower(Protocol):
         """The run is gone."""
 
 
+class Gathering:
+    """What the tails of a gateway hand on soon: when the loop has read what came in one go, or enough of it.
+
+    More of one run goes together in one write for each viewer. More than enough would let those who write to viewers, and the
+    viewers, wait while messages are read, and who reads wait while they write.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tails: list[Tail] = []
+        self._count = 0
+
+    def __call__(self, tail: Tail, *, first: bool) -> None:
+        """A tail has one more; ``first``: it had none."""
+        if not self._count:
+            self._loop.call_soon(self._hand_over)
+        if first:
+            self._tails.append(tail)
+        self._count += 1
+        if self._count >= _TOGETHER_MAX:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        tails, self._tails, self._count = self._tails, [], 0
+        for tail in tails:
+            tail.hand_over()
+
+
 class Tail:
     """Use: :meth:`listen`, then read the log, then :meth:`admit`."""
 
-    def __init__(self, run_id: UUID, *, idle_reread_s: float, idle_reread_max_s: float) -> None:
+    def __init__(self, run_id: UUID, gathering: Gathering, *, idle_reread_s: float, idle_reread_max_s: float) -> None:
         self.run_id = run_id
         self.followers: set[Follower] = set()  # everybody who follows, also those who still read by themselves
         self._joined: set[Follower] = set()
         self._reading: event_log.Reading | None = None  # up to the newest message that was heard or handed on
+        self._nothing_upto = 0
         self._last_id: EventId | None = None
         self._subscription: Subscription | None = None
         self._client: Client | None = None
         self._turn = asyncio.Lock()
+        self._heard: deque[Msg] = deque()
+        self._heard_bytes = 0
+        self._taking: asyncio.Task[None] | None = None
+        self._gathering = gathering
+        self._gathered: list[Batch] = []
+        self._loop = asyncio.get_running_loop()
         self._subscribing = asyncio.Lock()
         self._unreadable = False
         self._idle_reread_s, self._idle_reread_max_s = idle_reread_s, idle_reread_max_s
         self._patience_s = idle_reread_s
-        self._heard_at = asyncio.get_running_loop().time()
+        self._look_due_at = self._loop.time() + idle_reread_s
         self.ending: Batch | None = None  # the run's end, made from the record
 
     async def listen(self, client: Client) -> None:
@@ -79,17 +119,13 @@ class Tail:
         async with self._subscribing:
             if self._client is client:
                 return
-            with translated():
-                self._subscription = await client.subscribe(
-                    names.live_subject(self.run_id),
-                    cb=self._hear,
-                    pending_msgs_limit=_PENDING_MESSAGES_MAX,
-                    pending_bytes_limit=_PENDING_BYTES_MAX,
-                )
+            self._subscription = await hearing.hear(client, names.live_subject(self.run_id), self._hear)
             self._client = client
 
     async def close(self) -> None:
         """Nobody follows any more."""
+        if self._taking is not None:
+            self._taking.cancel()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
             await _unsubscribe(subscription)
@@ -98,10 +134,11 @@ class Tail:
         """Hand on to ``follower`` from now on; False when it must read on first, since the tail is further than it is."""
         if self._reading is not None and follower.seq < self._reading.seq:
             return False
+        self.hand_over()  # to those who were there before
         if self._reading is None or not self._joined:
             # Anew, since nobody has seen to it that parts were heard from the first one on: a next part is then read with those
-            # before it. A read that is under way goes on with what it has; what is handed on twice is known by its seq.
-            self._reading = event_log.Reading(self.run_id, follower.seq)
+            # before it. A read that is under way begins anew from there.
+            self._reading, self._nothing_upto = event_log.Reading(self.run_id, follower.seq), 0
             if last is not None and (self._last_id is None or last > self._last_id):
                 self._last_id = last
         self._joined.add(follower)
@@ -115,7 +152,29 @@ class Tail:
 
     def idle_since(self, now: float) -> bool:
         """Is a look at the stream due? The last message may have been lost on the way; the longer it is quiet, the rarer."""
-        return bool(self._joined) and now - self._heard_at >= self._patience_s
+        return self._look_due_at <= now and bool(self._joined)
+
+    @property
+    def known_upto(self) -> int:
+        """Up to where in the stream nothing of this run was missed, as of the last look."""
+        return max(self._nothing_upto, self._reading.at if self._reading is not None else 0)
+
+    def hears(self, client: Client) -> bool:
+        """Is the live subject heard over this connection?"""
+        return self._client is client
+
+    def lacks(self, seq: int | None, *, behind: int, upto: int) -> bool:
+        """A look at the stream from ``behind`` on up to ``upto`` has found the run's last message. Was it missed?"""
+        at = self._reading.at if self._reading is not None else 0
+        if self.known_upto < behind or 0 < upto < behind or (seq is not None and seq > at):
+            return True  # ``upto`` before ``behind``: it was another stream, or a replica that has not come so far
+        self._nothing_upto = upto
+        self._was_quiet()
+        return False
+
+    def _was_quiet(self) -> None:
+        self._patience_s = min(self._patience_s * 2, self._idle_reread_max_s)
+        self._look_due_at = self._loop.time() + self._patience_s
 
     async def reread(self) -> None:
         """Hand on what the stream holds beyond what was heard.
@@ -125,8 +184,7 @@ class Tail:
         """
         async with self._turn:
             await self._read_on()
-        self._heard_at = asyncio.get_running_loop().time()
-        self._patience_s = min(self._patience_s * 2, self._idle_reread_max_s)
+        self._was_quiet()
 
     async def conclude(self, row: TailRow) -> None:
         """The record says that the run has ended, or is interrupted: see that the viewers are told.
@@ -152,6 +210,7 @@ class Tail:
 
     def waits(self, row: TailRow) -> None:
         """The record says that the run waits."""
+        self.hand_over()
         for follower in tuple(self._joined):
             follower.look_at(row)
 
@@ -160,26 +219,66 @@ class Tail:
         for follower in tuple(self.followers):
             follower.lose()
 
-    async def _hear(self, message: Msg) -> None:
-        headers = message.headers or {}
-        seq, previous = int(headers["Nats-Sequence"]), int(headers["Nats-Last-Sequence"])
-        self._heard_at = asyncio.get_running_loop().time()
+    def _hear(self, message: Msg) -> None:
+        """A message of the live subject: taken now if it is the next one, else by a task that reads what is missing first."""
         self._patience_s = self._idle_reread_s
+        self._look_due_at = self._loop.time() + self._patience_s
+        waits = bool(self._heard) or self._turn.locked()
+        if (not waits or self._follows(message)) and self._take_next(message):
+            return
+        self._heard_bytes += len(message.data)
+        if self._heard and self._heard_bytes > _HEARD_BYTES_MAX:
+            self._heard_bytes -= len(message.data)
+            return
+        self._heard.append(message)
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._take_heard(), name="tail-taking")
+
+    def _follows(self, message: Msg) -> bool:
+        """Is this the next message behind what was taken, whatever is read meanwhile?"""
+        previous = (message.headers or {}).get("Nats-Last-Sequence")
+        return bool(self._joined) and self._reading is not None and previous == str(self._reading.at)
+
+    def _take_next(self, message: Msg) -> bool:
+        """Take a message that needs nothing to be read. False: something is missing before it."""
+        headers = message.headers or {}
+        try:
+            seq, previous = int(headers["Nats-Sequence"]), int(headers["Nats-Last-Sequence"])
+        except (KeyError, ValueError) as error:
+            log.warning("tail.not_of_the_stream", run_id=str(self.run_id), error=repr(error))
+            return True
+        if self._reading is None:
+            self._reading = event_log.Reading(self.run_id)
+        if seq <= self._reading.at:
+            self._heard_before(seq, headers)
+        elif self._joined and previous != self._reading.at:
+            return False
+        else:
+            self._take(seq, headers, message.data)
+        return True
+
+    async def _take_heard(self) -> None:
+        """Take what waits, in order, each after what is missing before it."""
         async with self._turn:
-            if self._reading is None:
-                self._reading = event_log.Reading(self.run_id)
-            if seq <= self._reading.at:
-                self._heard_before(seq, headers)
-                return
-            if self._joined and previous != self._reading.at:
-                try:
-                    if not await self._catch_up_with(seq, previous):
-                        return
-                except BusUnavailable:
-                    return  # an idle moment or a reconnect reads this message with those before it
-            entry = self._reading.take(seq, headers, message.data)
-            if entry is not None:
-                self._advance(entry)
+            while self._heard:
+                message = self._heard.popleft()
+                self._heard_bytes -= len(message.data)
+                if not self._take_next(message):
+                    headers = message.headers or {}
+                    seq, previous = int(headers["Nats-Sequence"]), int(headers["Nats-Last-Sequence"])
+                    try:
+                        if await self._catch_up_with(seq, previous):
+                            self._take(seq, headers, message.data)
+                    except (
+                        BusUnavailable
+                    ) as error:  # an idle moment or a reconnect reads this message with those before it
+                        log.debug("tail.not_caught_up", run_id=str(self.run_id), error=str(error))
+
+    def _take(self, seq: int, headers: Mapping[str, str], payload: bytes) -> None:
+        assert self._reading is not None
+        entry = self._reading.take(seq, headers, payload)
+        if entry is not None:
+            self._advance(entry)
 
     async def _catch_up_with(self, seq: int, previous: int) -> bool:
         """Read what was missed before a message that was heard. Is that the next one now?
@@ -203,11 +302,13 @@ class Tail:
 
     def _heard_before(self, seq: int, headers: Mapping[str, str]) -> None:
         """A duplicate; or, if it makes a new event whole, the stream was lost and made anew, and counts from one again."""
-        last_id = event_log.last_id_of(headers)
+        mark = Mark.of(headers)
+        last_id = event_log.last_id_of(headers) if mark is None or mark.is_final else None
         if last_id is None or (self._last_id is not None and last_id <= self._last_id):
             return
         log.warning("tail.log_restarted", run_id=str(self.run_id), seq=seq)
-        self._reading, self._last_id = event_log.Reading(self.run_id, seq), last_id
+        self.hand_over()
+        self._reading, self._nothing_upto, self._last_id = event_log.Reading(self.run_id, seq), 0, last_id
         self._joined.clear()
         for follower in tuple(self.followers):
             follower.start_over()
@@ -219,12 +320,21 @@ class Tail:
         if self._reading is None:
             return
         end = (await event_log.end(self._client, self.run_id)).seq if to_the_end else 0
-        reading = self._reading
         for _ in range(3):  # a direct get may be answered by a replica that is behind
-            async for entry in reading.to_the_end(self._client):
-                self._advance(entry)
-            if reading.at >= end:
+            if await self._read_once(self._client) >= end:
                 return
+
+    async def _read_once(self, client: Client) -> int:
+        """To the end that the stream shows. Returns up to where that is."""
+        while True:
+            reading = self._reading
+            assert reading is not None
+            async for entry in reading.to_the_end(client):
+                if reading is not self._reading:
+                    break
+                self._advance(entry)
+            if reading is self._reading:
+                return reading.at
 
     def _advance(self, entry: event_log.Entry) -> None:
         batch = _parse(entry)
@@ -233,8 +343,21 @@ class Tail:
             self._hand_on(batch)
 
     def _hand_on(self, batch: Batch) -> None:
-        for follower in tuple(self._joined):
-            follower.offer(batch)
+        """Soon, with what is read in the same go."""
+        self._gathered.append(batch)
+        self._gathering(self, first=len(self._gathered) == 1)
+
+    def hand_over(self) -> None:
+        """Hand on now what was gathered."""
+        gathered, self._gathered = self._gathered, []
+        batches: Iterable[Batch] = gathered
+        if len(gathered) > 1:
+            first_seq = gathered[0].seq or 0
+            if all(follower.seq < first_seq for follower in self._joined):  # else one would be handed twice what it has
+                batches = joined(gathered)
+        for batch in batches:
+            for follower in tuple(self._joined):
+                follower.offer(batch)
 
 
 def _parse(entry: event_log.Entry) -> Batch | None:

@@ -1,7 +1,8 @@
 """All tails of this gateway: made with a run's first viewer, gone with its last, kept true by two loops.
 
-One loop re-reads quiet tails from the stream, rarely; after a reconnect to NATS it re-reads all. The other reconciles all
-followed runs with the record, in one query: a run that has ended there is brought to its end here.
+One loop asks the stream, for all tails that are quiet at one time, which of them have missed something, and re-reads those;
+after a reconnect to NATS it re-reads all. The other reconciles all followed runs with the record, in one query: a run that has
+ended there is brought to its end here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from uuid import UUID
 from nats.aio.client import Client
 
 from holdfast import metrics
+from holdfast.bus import log_ends
 from holdfast.errors import BusUnavailable, StoreUnavailable
 from holdfast.logs import get_logger
 from holdfast.runs import EventId
@@ -22,7 +24,7 @@ from holdfast.store import Database, TailRow, caller
 from holdfast_gateway.carrier import Carrier
 from holdfast_gateway.picture import Picture, ending_frame, take_picture
 from holdfast_gateway.shared import SharedReading
-from holdfast_gateway.tail import Follower, Tail
+from holdfast_gateway.tail import Follower, Gathering, Tail
 from holdfast_gateway.viewer import Viewer
 
 log = get_logger(__name__)
@@ -49,9 +51,11 @@ class Tails:
         self._reconcile_interval_s = reconcile_interval_s
         self._idle_reread_s = idle_reread_s
         self._tails: dict[UUID, Tail] = {}
+        self._gathering: Gathering | None = None
         self._pictures = SharedReading(self._take_picture)
         self._rows = SharedReading(self._read_row)
         self._reconnected = asyncio.Event()
+        self._followed = asyncio.Event()
 
     @property
     def client(self) -> Client:
@@ -81,10 +85,15 @@ class Tails:
         """The tail of the viewer's run, made if nobody else follows it."""
         tail = self._tails.get(viewer.run_id)
         if tail is None:
+            self._gathering = self._gathering or Gathering()
             tail = self._tails[viewer.run_id] = Tail(
-                viewer.run_id, idle_reread_s=self._idle_reread_s, idle_reread_max_s=self._reconcile_interval_s
+                viewer.run_id,
+                self._gathering,
+                idle_reread_s=self._idle_reread_s,
+                idle_reread_max_s=self._reconcile_interval_s,
             )
             metrics.TAILS.set(len(self._tails))
+            self._followed.set()
         tail.followers.add(viewer)
         return tail
 
@@ -132,12 +141,35 @@ class Tails:
     async def _keep_reading(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            if not self._tails:
+                self._followed.clear()
+                await self._followed.wait()
             await asyncio.sleep(_TICK_S)
-            every = self._reconnected.is_set()
-            self._reconnected.clear()
+            if self._reconnected.is_set():
+                self._reconnected.clear()
+                await _each(list(self._tails.values()), self._reread)
+                continue
             now = loop.time()
-            due = [tail for tail in self._tails.values() if every or tail.idle_since(now)]
-            await _each(due, self._reread)
+            quiet = [tail for tail in self._tails.values() if tail.idle_since(now)]
+            for start in range(0, len(quiet), log_ends.AT_ONCE_MAX):
+                await _each(await self._lacking(quiet[start : start + log_ends.AT_ONCE_MAX]), self._reread)
+
+    async def _lacking(self, quiet: list[Tail]) -> list[Tail]:
+        """Those that have missed something, as the stream has it, and those of which that is not known."""
+        try:
+            client = self.client
+            behind = min(tail.known_upto for tail in quiet)
+            ends = await log_ends.look(client, [tail.run_id for tail in quiet], behind)
+        except BusUnavailable as error:
+            log.debug("tails.look_failed", error=str(error))
+            return []
+        return [
+            tail
+            for tail in quiet
+            if not tail.hears(client)
+            or (not ends.whole and tail.run_id not in ends.seqs)
+            or tail.lacks(ends.seqs.get(tail.run_id), behind=behind, upto=ends.upto)
+        ]
 
     async def _reread(self, tail: Tail) -> None:
         try:

@@ -1,7 +1,9 @@
 """One reader of one run's stream: ready bytes, in order, to the end, whatever is away meanwhile.
 
-It reads the log by itself from its cursor, then joins the run's tail. Its queue holds references to messages that all viewers
-share, and is bounded: a viewer that is too slow loses its queue, reads by itself again at its own pace, and holds nobody up.
+It reads the log by itself from its cursor, then joins the run's tail. While there is nothing else to do for it, what the tail
+hands on is written at once (:meth:`Viewer.write_through`), and nobody is woken. Otherwise it waits in a queue, which holds
+references to messages that all viewers share, and is bounded: a viewer that is too slow loses its queue, reads by itself again at
+its own pace, and holds nobody up.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from holdfast_gateway.tails import Tails
 
 _CHUNK_BYTES = 64 * 1024
+Write = Callable[[bytes], Awaitable[None] | None]
+"""Write bytes. None: done; else what is to be awaited before anything else is written. Keeps nothing, and does not raise."""
 _RETRY_PAUSE_S = 0.5
 _BEHIND_PAUSE_S = 0.01  # the tail was further: a message came during the read, or a replica of the stream is behind
 _LOG_PATIENCE_S = 2.0  # a reconnect to NATS takes less; after that a run that has ended is shown from the record alone
@@ -65,49 +69,72 @@ class Viewer:
         self._gone = False
         self._over = False
         self._told_of_end = False
-        self._last_read: tuple[int, bool] | None = None  # the last event's attempt, and whether it says that it waits
+        self._last_read: EventId | None = None
+        self._last_waits = False  # says the last event that was read that the run waits?
         self._shown_waiting = 0  # the attempt whose wait a snapshot has shown
         self._pause_s = 0.0
         self._wake = asyncio.Event()
-        # asked for at each call: a poll's viewer has another one to be woken by
-        self._quiet = Quiet(keepalive_interval_s, lambda: self._wake.set())  # noqa: PLW0108
+        self._write: Write | None = None
+        self._unwritten: Awaitable[None] | None = None
+        self._idle = False  # waits for the tail, and for nothing else
+        self._quiet = Quiet(keepalive_interval_s, self._rouse)
         self._loop = asyncio.get_running_loop()
+
+    def write_through(self, write: Write) -> None:
+        """What the tail hands on may be written at once while :meth:`chunks` is iterated, and waited for."""
+        self._write = write
 
     def offer(self, batch: Batch) -> None:
         """The tail hands on a message. However large it is, it does not count while it is the one to be taken next."""
+        if self._idle and self._write is not None and self._takes_at_once(batch):
+            self._unwritten = self._write(batch.payload)
+            self._quiet.wrote()
+            if self._unwritten is not None:
+                self._rouse()
+            return
         self._queued_bytes += len(batch.payload)
         if self._queue and self._queued_bytes - len(self._queue[0].payload) > self._queue_bytes_max:
             self._drop_out()
         else:
             self._queue.append(batch)
+        self._rouse()
+
+    def _takes_at_once(self, batch: Batch) -> bool:
+        """May a message go to the viewer as it is? Then it counts as taken."""
+        seq = batch.seq
+        if seq is None or seq <= self.seq or len(batch.payload) > _CHUNK_BYTES or not self._continuity.passes(batch):
+            return False
+        self.seq, self._last_read, self._last_waits = seq, batch.last, False
+        return True
+
+    def _rouse(self) -> None:
+        """There is something to do."""
+        self._idle = False
         self._wake.set()
 
     def start_over(self) -> None:
         """The log is another one than before: read it from its beginning. What the viewer has is known by its ids."""
         self._drop_out()
         self._start_over = True
-        self._wake.set()
+        self._rouse()
 
     def look_at(self, row: TailRow) -> None:
         """The record says that the run waits. If the log does not, nothing would come for long: so it is to be shown."""
         if self._joined and not self._queue and self._lacks_the_wait(row):
             self._row = row
             self._drop_out()
-            self._wake.set()
+            self._rouse()
 
     def _lacks_the_wait(self, row: TailRow) -> bool:
         """Did the log lose that the run waits? Its ``run.waiting`` was appended before the record had it."""
         if row.status != "waiting" or self._shown_waiting == row.attempt:
             return False
-        if self._last_read is None:
-            return True
-        attempt, waits = self._last_read
-        return attempt <= row.attempt and not waits
+        return self._last_read is None or (self._last_read.attempt <= row.attempt and not self._last_waits)
 
     def lose(self) -> None:
         """The run is gone from the record."""
         self._gone = True
-        self._wake.set()
+        self._rouse()
 
     def _drop_out(self) -> None:
         """Leave the tail's live messages; what waited is read from the stream again."""
@@ -171,7 +198,8 @@ class Viewer:
             self._told_of_end = True
         else:
             self.seq = batch.seq
-            self._last_read = batch.last.attempt, not batch.plain and batch.last_type == "run.waiting"
+            self._last_read = batch.last
+            self._last_waits = not batch.plain and batch.last_type == "run.waiting"
 
     def _flush(self) -> bytes:
         chunk = b"".join(self._out)
@@ -182,16 +210,17 @@ class Viewer:
         """What the tail hands on; returns at an event that may be the last, and when this viewer has dropped out."""
         while self._joined:
             if not self._queue and not self._gone:
-                self._wake.clear()
-                await self._wake.wait()
+                await self._wait()
             if self._gone:
                 raise RunGone(str(self.run_id))
             try:
-                while self._queue:
+                size = 0  # of no more than a chunk a viewer has a copy of its own, however much waits for it
+                while self._queue and (not size or size + len(self._queue[0].payload) <= _CHUNK_BYTES):
+                    size += len(self._queue[0].payload)
                     await self._take(self._queue[0])
                     if self._queue:  # it may have dropped out meanwhile
                         self._queued_bytes -= len(self._queue.popleft().payload)
-                if self._quiet.is_due:
+                if self._quiet.is_due and not self._queue:
                     await self._continuity.settle(self._out)
             except StoreUnavailable:
                 self._drop_out()  # a gap is mended from the record: try again, from the log
@@ -201,6 +230,18 @@ class Viewer:
                 yield KEEPALIVE
             if self._may_be_over() and not self._queue:
                 return
+
+    async def _wait(self) -> None:
+        """Until there is something to do; meanwhile the tail may write."""
+        self._wake.clear()
+        self._idle = True
+        try:
+            await self._wake.wait()
+        finally:
+            self._idle = False
+        if self._unwritten is not None:
+            await self._unwritten
+            self._unwritten = None
 
     async def _catch_up(self) -> AsyncGenerator[bytes, None]:
         """Read the log from where this viewer stands to its end, then join the tail. Goes on trying while something is away."""

@@ -23,9 +23,9 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> Losing:
     hear = Tail._hear
 
     def lose(which: Callable[[Msg], bool]) -> None:
-        async def hear_some(tail: Tail, message: Msg) -> None:
+        def hear_some(tail: Tail, message: Msg) -> None:
             if not which(message):
-                await hear(tail, message)
+                hear(tail, message)
 
         monkeypatch.setattr(Tail, "_hear", hear_some)
 

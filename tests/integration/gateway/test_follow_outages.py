@@ -130,9 +130,9 @@ async def test_f38_restarts_of_nats_and_new_connections_double_no_subscription(
     heard: Counter[int] = Counter()
     hear = Tail._hear
 
-    async def count(tail: Tail, message: Msg) -> None:
+    def count(tail: Tail, message: Msg) -> None:
         heard[int((message.headers or {})["Nats-Sequence"])] += 1
-        await hear(tail, message)
+        hear(tail, message)
 
     monkeypatch.setattr(Tail, "_hear", count)
     async with World(postgres_url, nats.url) as world:

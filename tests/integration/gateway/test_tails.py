@@ -8,8 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from holdfast.bus import event_log, names
+from holdfast.bus import event_log, log_ends, names
+from holdfast.runs import EventId
 from holdfast.store import caller
+from holdfast.wire import events
 from holdfast_gateway.tail import Tail
 from holdfast_local.servers import NatsServer
 from tests.integration.gateway.test_follow import reclaim
@@ -23,9 +25,9 @@ async def test_many_viewers_share_one_tail_and_no_consumer_is_made(
     heard: list[str] = []
     hear = Tail._hear
 
-    async def note(tail: Tail, message: Any) -> None:
+    def note(tail: Tail, message: Any) -> None:
         heard.append(str(event_log.last_id_of(message.headers)))
-        await hear(tail, message)
+        hear(tail, message)
 
     monkeypatch.setattr(Tail, "_hear", note)
     run, other = await world.submit(), await world.submit()
@@ -88,3 +90,49 @@ async def test_all_followed_runs_are_reconciled_by_one_query(
         asked.clear()
         await wait_until(lambda: len(asked) >= 2, description="two rounds")
         assert {frozenset(map(str, run_ids)) for run_ids in asked[1:]} == {frozenset(run["id"] for run in runs)}
+
+
+async def test_the_ends_of_many_logs_are_known_by_one_question(world: World) -> None:
+    runs = [UUID((await world.submit())["id"]) for _ in range(3)]
+    client = await world.nats()
+    first = await log_ends.look(client, [*runs, UUID(int=1)], 0)
+    assert first.whole
+    assert first.seqs.keys() == set(runs)
+    assert first.upto >= max(first.seqs.values())
+    hands = await world.claim(str(runs[1]))
+    await hands.text(None, "a")
+    then = await log_ends.look(client, runs, first.upto)
+    assert then.seqs == {runs[1]: then.upto}
+    assert (await log_ends.look(client, runs, then.upto)).seqs == {}
+    for run_id in runs:
+        large = events.frame(EventId(9, 9), "custom", {"position": None, "name": "n", "data": "x" * 700_000})
+        await client.jetstream().publish(names.events_subject(run_id), large)
+    cut = await log_ends.look(client, runs, then.upto)
+    assert not cut.whole
+    assert len(cut.seqs) < 3
+
+
+async def test_quiet_tails_ask_together_and_read_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    rereads: list[Tail] = []
+    look, reread = log_ends.look, Tail.reread
+
+    async def note_look(client: Any, run_ids: Sequence[UUID], after_seq: int) -> Any:
+        if not asked:
+            rereads.clear()  # what was read at the first connect
+        asked.append(len(run_ids))
+        return await look(client, run_ids, after_seq)
+
+    async def note_reread(tail: Tail) -> None:
+        rereads.append(tail)
+        await reread(tail)
+
+    monkeypatch.setattr("holdfast_gateway.tails.log_ends.look", note_look)
+    monkeypatch.setattr(Tail, "reread", note_reread)
+    for _ in range(3):
+        await (await world.follow((await world.submit())["id"])).until("run.queued")
+    tails = world.gateway._parts.tails._tails
+    await wait_until(lambda: all(tail._nothing_upto > 0 for tail in tails.values()), description="the stream was asked")
+    assert len(tails) == 3
+    assert len(asked) <= 3
+    assert not rereads

@@ -248,7 +248,7 @@ async def test_what_is_due_and_what_has_failed_is_found_by_an_index(rig: Deliver
     for name, args, index in (
         ("delivery_claim", "30, 64, '{}', '{}', 8", "deliveries_due"),
         ("delivery_list_undelivered", "'default', NULL, NULL, NULL, 50, true", "deliveries_undelivered"),
-        ("delivery_list", "'x1', NULL, NULL, NULL, 50, false", "deliveries_listed"),
+        ("delivery_list", "'x1', NULL, NULL, NULL, 50, false", "deliveries_by_age"),
         ("delivery_list", "'default', NULL, uuidv7(), NULL, 50, false", "deliveries_run"),
         ("delivery_forget", "2592000, 5", "deliveries_old"),
     ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ from holdfast_gateway.polling import Polls
 from holdfast_gateway.tails import Tails
 from tests.unit.gateway.run_history import RUN, Act, Append, Commit, Lose
 
-Hear = Callable[[Any], Awaitable[None]]
+Hear = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Subscription:
     async def _deliver(self, hear: Hear) -> None:
         async for message in self.messages:
             await self._system.pause()
-            await hear(message)
+            hear(message)
 
     @property
     async def messages(self) -> AsyncIterator[Message]:
@@ -155,17 +155,24 @@ class FakeSystem:
     def new_inbox(self) -> str:
         return f"_INBOX.{self.chance.random()}"
 
-    async def subscribe(self, subject: str, *, cb: Hear | None = None, **_: Any) -> Subscription:
-        subscription = Subscription(self, cb)
-        if cb is None:
-            self._inboxes[subject] = subscription
-        else:
+    async def subscribe(self, subject: str, **_: Any) -> Subscription:
+        self._inboxes[subject] = Subscription(self, None)
+        return self._inboxes[subject]
+
+    async def hear(self, _client: object, subject: str, hear: Hear) -> Subscription:
+        """See ``holdfast.bus.hearing``."""
+        subscription = Subscription(self, hear)
+        if subject == names.live_subject(RUN):
             self.live.append(subscription)
+        else:
+            self._inboxes[subject] = subscription
         return subscription
 
     async def publish(self, _: str, payload: bytes, *, reply: str) -> None:
-        """A request for a batch."""
-        answer = asyncio.create_task(self._answer(json.loads(payload)["seq"], self._inboxes.pop(reply)))
+        """A request for a batch, or for the log's last message."""
+        request, inbox = json.loads(payload), self._inboxes.pop(reply)
+        answers = self._answer_last if "multi_last" in request else self._answer
+        answer = asyncio.create_task(answers(request["seq"], inbox))
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
 
@@ -181,6 +188,17 @@ class FakeSystem:
             if self.chance.random() < 0.1:
                 await self.pause()
         inbox.put(Message(b"", {"Status": "204" if found else "404", "Nats-Num-Pending": "0"}))
+
+    async def _answer_last(self, from_seq: int, inbox: Subscription) -> None:
+        await self.pause()
+        if self.chance.random() < 0.02:
+            return
+        kept = self._messages[: -2 if self.chance.random() < 0.1 else None]  # a replica may be behind
+        if kept and kept[-1].seq >= from_seq:
+            last = {"Nats-Subject": names.events_subject(RUN), "Nats-Sequence": str(kept[-1].seq)}
+            inbox.put(Message(kept[-1].data, last))
+        upto = {"Nats-UpTo-Sequence": str(kept[-1].seq), "Nats-Num-Pending": "0"} if kept else {}
+        inbox.put(Message(b"", {"Status": "204" if kept else "404", **upto}))
 
     def jetstream(self, **_: Any) -> FakeSystem:
         return self
@@ -233,6 +251,8 @@ class FakeSystem:
     def in_place(self) -> Iterator[None]:
         """Gateways read this record instead of a real one."""
         with (
+            patch("holdfast_gateway.tail.hearing.hear", self.hear),
+            patch("holdfast.bus.log_ends.hear", self.hear),
             patch("holdfast_gateway.tails.take_picture", self.take_picture),
             patch("holdfast_gateway.tails.caller", SimpleNamespace(tails=self.rows)),
         ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Awaitable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,9 +71,24 @@ async def _follow(system: FakeSystem, gateways: list[FakeGateway], fold: Fold) -
 
 
 async def _connect(viewer: Viewer, fold: Fold, chance: random.Random, *, slow: bool) -> bool:
-    """One connection. True: it ended cleanly; False: the client left."""
+    """One connection, whose server may take bytes at once. True: it ended cleanly; False: the client left."""
+
+    def write(chunk: bytes) -> Awaitable[None] | None:
+        assert not busy, "two writes at a time"
+        _fold(fold, chunk)
+        return sent() if slow and chance.random() < 0.3 else None
+
+    async def sent() -> None:
+        busy.append(1)
+        await asyncio.sleep(chance.choice((0, 0.02, 0.5)))
+        busy.clear()
+
+    busy: list[int] = []
+    if chance.random() < 0.5:
+        viewer.write_through(write)
     async with contextlib.aclosing(viewer.chunks()) as chunks:
         async for chunk in chunks:
+            assert not busy, "two writes at a time"
             _fold(fold, chunk)
             if chance.random() < 0.1:
                 return False

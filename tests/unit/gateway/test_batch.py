@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.runs import EventId
 from holdfast.wire.events import frame
-from holdfast_gateway.batch import Batch
+from holdfast_gateway.batch import Batch, joined
 from holdfast_gateway.following import with_run_ids
 from holdfast_gateway.ids import new_id, uuid7
 
@@ -71,3 +71,25 @@ def test_ids_are_uuids_of_version_7_that_grow_with_time() -> None:
     assert made == sorted(made)
     assert {(each.version, each.variant) for each in made} == {(7, "specified in RFC 4122")}
     assert new_id() != new_id()
+
+
+def test_what_follows_is_joined_and_nothing_else() -> None:
+    started, completed = frame(EventId(1, 1), "run.started", {}), frame(EventId(1, 6), "run.completed", {})
+    payloads = [started, delta(1, 2), delta(1, 3) + delta(1, 4), delta(1, 5), completed, delta(2, 2), delta(2, 4)]
+    batches = [Batch.of(seq, payload) for seq, payload in enumerate(payloads, start=10)]
+    together = list(joined(batches))
+    assert [(one.seq, one.first, one.last, one.plain) for one in together] == [
+        (10, EventId(1, 1), EventId(1, 1), False),
+        (13, EventId(1, 2), EventId(1, 5), True),
+        (14, EventId(1, 6), EventId(1, 6), False),
+        (15, EventId(2, 2), EventId(2, 2), True),
+        (16, EventId(2, 4), EventId(2, 4), True),
+    ]
+    assert b"".join(one.payload for one in together) == b"".join(payloads)
+    assert together[1].before == EventId(1, 1)
+
+
+def test_large_ones_are_not_copied_together() -> None:
+    batches = [Batch.of(n, delta(1, n, "x" * 40_000)) for n in (1, 2, 3)]
+    assert list(joined(batches)) == batches
+    assert list(joined([])) == []

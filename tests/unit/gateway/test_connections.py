@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack
 
 import pytest
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from holdfast.http import going_on
 from holdfast_gateway.auth import EVERYBODY, Caller
 from holdfast_gateway.connections import Connections, TooManyStreams
 from holdfast_gateway.http.stream import EventStream, StreamReset
@@ -46,10 +47,12 @@ def test_what_fails_before_it_is_handed_on_gives_its_place_back() -> None:
     assert connections.count == 0
 
 
-async def _chunks(error: Exception | None) -> AsyncGenerator[bytes, None]:
+async def _chunks(error: Exception | None, *, last: bool) -> AsyncGenerator[bytes, None]:
     yield b"id: 1-1\nevent: x\ndata: {}\n\n"
     if error is not None:
         raise error
+    if last:
+        await asyncio.Event().wait()
 
 
 async def _never() -> Message:
@@ -70,21 +73,62 @@ async def _broken(_: Message) -> None:
 
 
 @pytest.mark.parametrize("how", ["ends", "is reset", "fails", "client goes", "drains", "was never begun", "cancelled"])
-async def test_a_response_gives_its_place_back_however_it_ends(how: str) -> None:
+@pytest.mark.parametrize("afterwards", [False, True])
+async def test_a_response_gives_its_place_back_however_it_ends(how: str, afterwards: bool) -> None:
+    """Whether it goes on while the application runs, or when that has returned, as it does behind a server."""
     connections, draining = Connections(1), asyncio.Event()
     error = {"is reset": RunGone("r"), "fails": LookupError()}.get(how)
-    stream = EventStream(_chunks(error), draining, place=connections.place(OURS))
+    lasts = how in ("client goes", "drains", "cancelled")
+    stream = EventStream(_chunks(error, last=lasts), draining, place=connections.place(OURS))
     if how == "drains":
         draining.set()
+    app: ASGIApp = going_on(stream) if afterwards else stream
     receive, send = (_gone if how == "client goes" else _never), (_broken if how == "was never begun" else _sent)
-    task = asyncio.create_task(stream({"type": "http"}, receive, send))
+    task = asyncio.ensure_future(app({"type": "http"}, receive, send))
     if how == "cancelled":
         await asyncio.sleep(0)
         task.cancel()
     (result,) = await asyncio.gather(task, return_exceptions=True)
-    expected = {"is reset": StreamReset, "fails": LookupError, "drains": (StreamReset, type(None))}
+    expected: dict[str, type] = {"is reset": StreamReset, "fails": LookupError, "drains": StreamReset}
     expected |= {"was never begun": OSError, "cancelled": asyncio.CancelledError}
-    assert isinstance(result, expected.get(how, type(None)))  # type: ignore[arg-type]  # a type or some
+    assert isinstance(result, expected.get(how, type(None)))
+    assert connections.count == 0
+
+
+async def test_a_stream_that_begins_when_the_others_were_reset_is_reset_as_well() -> None:
+    draining, lets_go = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_end() -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in _chunks(None, last=True):
+                yield chunk
+        finally:
+            await lets_go.wait()
+
+    scope = {"type": "http"}
+    first = asyncio.create_task(EventStream(slow_to_end(), draining)(scope, _never, _sent))
+    await asyncio.sleep(0.01)
+    draining.set()
+    await asyncio.sleep(0.01)
+    with pytest.raises(StreamReset):
+        await asyncio.wait_for(EventStream(_chunks(None, last=True), draining)(scope, _never, _sent), 1.0)
+    lets_go.set()
+    with pytest.raises(StreamReset):
+        await first
+
+
+async def test_what_fails_behind_an_answer_that_would_go_on_gives_its_place_back() -> None:
+    connections = Connections(1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await EventStream(_chunks(None, last=True), asyncio.Event(), place=connections.place(OURS))(
+            scope, receive, send
+        )
+        assert connections.count == 1
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await going_on(app)({"type": "http"}, _never, _sent)
     assert connections.count == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from holdfast.runs import EventId
 from holdfast.store import TailRow
 from holdfast.wire import events
 from holdfast_gateway.batch import Batch
-from holdfast_gateway.tail import Tail
+from holdfast_gateway.tail import Gathering, Tail
 from holdfast_gateway.viewer import Viewer
 
 RUN = UUID(int=1)
@@ -110,10 +111,11 @@ class Follower:
 
     def offer(self, batch: Batch) -> None:
         """The next message."""
-        self.offered += 1
+        frames = list(events.split(batch.payload))
+        self.offered += len(frames)
         if batch.seq is not None and batch.seq > self.seq:
             self.seq = batch.seq
-            self.got.append(batch.payload)
+            self.got.extend(frames)
 
     def start_over(self) -> None:
         """It is another log."""
@@ -145,7 +147,7 @@ class Follower:
 
 def make_tail() -> Tail:
     """A tail that has a connection, though nothing uses it."""
-    tail = Tail(RUN, idle_reread_s=1.0, idle_reread_max_s=10.0)
+    tail = Tail(RUN, Gathering(), idle_reread_s=1.0, idle_reread_max_s=10.0)
     tail._client = cast(Client, object())
     return tail
 
@@ -153,7 +155,16 @@ def make_tail() -> Tail:
 async def hear(tail: Tail, *heard: Heard) -> None:
     """Messages of the live subject."""
     for each in heard:
-        await tail._hear(cast(Any, each))
+        tail._hear(cast(Any, each))
+        await settled(tail)
+
+
+async def settled(tail: Tail) -> None:
+    """What was heard is taken and handed on."""
+    if tail._taking is not None:
+        await asyncio.wait({tail._taking})
+        tail._taking.result()
+    await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -245,6 +256,7 @@ async def test_f36_what_a_replica_does_not_have_yet_is_no_gap(
     await hear(tail, *stream.live[4:])
     stream.stale = 0
     await tail.reread()
+    await settled(tail)
     assert follower.got == stream.wholes
 
 
@@ -271,8 +283,10 @@ async def test_f36_unfinished_parts_are_dropped_when_something_else_follows(stre
     await late.join()
     for _ in range(3):
         await tail.reread()
+        await settled(tail)
     reads = stream.reads
     await tail.reread()
+    await settled(tail)
     assert stream.reads == reads + 1, "parts that nobody completes are not read again and again"
     assert late.got == follower.got == stream.wholes
     heard = len(stream.live)
@@ -313,6 +327,75 @@ async def test_f36_a_log_that_is_made_anew_and_begins_with_a_large_event_is_noti
     assert follower.got == stream.wholes
 
 
+async def test_f36_parts_that_come_again_when_they_were_read_are_no_log_that_was_made_anew(stream: Stream) -> None:
+    stream.append(1)
+    stream.append(500, parts_max=3)
+    tail = make_tail()
+    await hear(tail, stream.live[1])  # nobody has joined yet
+    await tail.reread()
+    await hear(tail, *stream.live[2:])
+    follower = Follower(tail)
+    await asyncio.wait_for(follower.join(), 1.0)
+    assert follower.got == stream.wholes
+    assert follower.began_anew == 0
+
+
+async def test_f36_what_follows_is_handed_on_while_a_read_of_the_stream_hangs(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = make_tail()
+    follower = Follower(tail)
+    await follower.join()
+    hangs = asyncio.Event()
+    patience_s: list[float] = []
+
+    async def batch(client: Client, run_id: UUID, after_seq: int, timeout_s: float) -> Any:
+        patience_s.append(timeout_s)
+        read = await stream.batch(client, run_id, after_seq, timeout_s)
+        await hangs.wait()
+        return read
+
+    monkeypatch.setattr(event_log, "_batch", batch)
+    stream.append(1)
+    stream.append(500)
+    reading = asyncio.create_task(tail.reread())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert patience_s == [2.0]
+    await hear(tail, *stream.live)
+    assert follower.got == stream.wholes
+    hangs.set()
+    stream.append(1)
+    await reading
+    await hear(tail, stream.live[-1])
+    assert follower.got == stream.wholes
+    assert follower.offered == 3
+
+
+async def test_who_has_read_further_than_was_heard_is_handed_nothing_twice(stream: Stream) -> None:
+    """Messages that are heard in one go are handed on as one, but not to somebody who stands between them."""
+    tail = make_tail()
+    early, late = Follower(tail), Follower(tail)
+    await early.join()
+    for _ in range(2):
+        stream.append(1)
+    await late.join()
+    stream.append(1)
+    for heard in stream.live:
+        tail._hear(cast(Any, heard))
+    await settled(tail)
+    assert early.got == late.got == stream.wholes
+
+
+async def test_a_stream_that_is_behind_what_is_known_is_read(stream: Stream) -> None:
+    tail = make_tail()
+    await Follower(tail).join()
+    assert not tail.lacks(None, behind=0, upto=10)
+    assert tail.known_upto == 10
+    assert tail.lacks(None, behind=10, upto=9)
+    assert tail.known_upto == 10
+
+
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(["append", "append", "cut", "hear", "hear", "lose", "join", "leave", "reread"]),
@@ -327,11 +410,6 @@ async def _play(stream: Stream, actions: list[tuple[str, int, int]]) -> list[Fol
     tail = make_tail()
     followers = [Follower(tail), Follower(tail)]
     joining: dict[int, asyncio.Task[None]] = {}
-    arrived: asyncio.Queue[Heard | None] = asyncio.Queue()
-
-    async def listen() -> None:
-        while (heard := await arrived.get()) is not None:
-            await hear(tail, heard)
 
     def join(number: int) -> None:
         if (number not in joining or joining[number].done()) and followers[number] not in tail._joined:
@@ -339,9 +417,8 @@ async def _play(stream: Stream, actions: list[tuple[str, int, int]]) -> list[Fol
 
     def arrive() -> None:
         if stream.live:
-            arrived.put_nowait(stream.live.pop(0))
+            tail._hear(cast(Any, stream.live.pop(0)))
 
-    listening = asyncio.create_task(listen())
     rereads: list[asyncio.Task[None]] = []
     acts: dict[str, Callable[[int], Any]] = {
         "append": stream.append,
@@ -358,13 +435,13 @@ async def _play(stream: Stream, actions: list[tuple[str, int, int]]) -> list[Fol
             await asyncio.sleep(0)
     while stream.live:
         arrive()
-    arrived.put_nowait(None)
-    await listening
+    await settled(tail)
     await asyncio.gather(*joining.values(), *rereads)
     for number in range(2):
         join(number)
     await asyncio.gather(*joining.values())
     await tail.reread()
+    await settled(tail)
     return followers
 
 
@@ -395,3 +472,20 @@ def test_f36_an_event_larger_than_what_may_wait_is_no_reason_to_drop_a_viewer() 
     assert asyncio.run(offered(1000, 50, 50)) == [1000, 50, 50]
     assert asyncio.run(offered(1000, 50, 51)) == []
     assert asyncio.run(offered(1, 1000)) == []
+
+
+async def test_f39_what_waits_for_a_slow_viewer_is_copied_a_chunk_at_a_time() -> None:
+    row = cast(TailRow, SimpleNamespace(id=RUN, status="running"))
+    viewer = Viewer(cast(Any, None), row, None, keepalive_interval_s=10.0, queue_bytes_max=10_000_000)
+    viewer._joined = True
+    sizes = [10_000] * 20 + [200_000, 1, 1, 64 * 1024, 1]
+    wholes = [
+        events.frame(EventId(1, n), "text.delta", {"position": "0", "text": "x" * size})
+        for n, size in enumerate(sizes, start=1)
+    ]
+    for n, whole in enumerate(wholes, start=1):
+        viewer.offer(Batch.of(n, whole))
+    async with contextlib.aclosing(viewer._live()) as live:
+        chunks = [await anext(live) for _ in range(8)]
+    assert b"".join(chunks) == b"".join(wholes)
+    assert all(len(chunk) <= 64 * 1024 or chunk in wholes for chunk in chunks)
