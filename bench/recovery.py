@@ -1,30 +1,29 @@
 """Recovery, with default settings: how long until a run goes on, and whether anybody alive is ever robbed.
 
-Two runners, a gateway and a reaper as processes of their own that nobody restarts; a viewer on a real connection. Times are from
-the signal to the viewer's ``run.resumed``.
+Two runners, a gateway and a reaper as processes of their own that nobody restarts; a viewer on a real connection. Here runners
+die, and links; times are from the signal to the viewer's ``run.resumed``. ``outages`` takes the servers away.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from uuid import UUID
 
 import nats
 
-from bench.figures import Row, none_of, seconds
+from bench import outages
+from bench.figures import Case, Row, Say, none_of, seconds
+from bench.followed import TALKING, FollowedRun, all_go_on, reclaims
 from holdfast.bus import event_log
 from holdfast.runs import EventId
 from holdfast.wire.events import frame_id, split
 from tests.support.proxy import Proxy
 from tests.support.stack import Stack
-from tests.support.viewer import Viewer
 
-_LONG_RUN = "many:600"  # half a minute: it outlives every round
-Say = Callable[[str], None]
+_LINK_RUNS = 4
 
 
 async def kill_to_resumed(rounds: int, say: Say) -> list[Row]:
@@ -33,14 +32,15 @@ async def kill_to_resumed(rounds: int, say: Say) -> list[Row]:
     async with Stack() as stack:
         await stack.start()
         for number in range(rounds):
-            viewer, following = await _followed_run(stack)
+            run = await FollowedRun.begin(stack, TALKING, first="text.delta")
+            viewer = run.viewer
             owner = await stack.owner(viewer.run_id)
             killed_at = time.monotonic()
             stack.services[owner].kill()
             await viewer.until("run.resumed")
             times.append(viewer.first("run.resumed")[0] - killed_at)
             say(f"kill {number + 1} of {rounds}: {times[-1]:.2f} s")
-            await _end(stack, viewer, following)
+            await run.end()
             await stack.services[owner].start()
     return [seconds("kill -9 of the owner → `run.resumed`", times, median_max=2.0, worst_max=4.0)]
 
@@ -52,7 +52,8 @@ async def freeze_to_resumed(rounds: int, say: Say) -> list[Row]:
     async with Stack() as stack:
         await stack.start()
         for number in range(rounds):
-            viewer, following = await _followed_run(stack)
+            run = await FollowedRun.begin(stack, TALKING, first="text.delta")
+            viewer = run.viewer
             owner = await stack.owner(viewer.run_id)
             frozen_at = time.monotonic()
             stack.services[owner].pause()
@@ -61,7 +62,7 @@ async def freeze_to_resumed(rounds: int, say: Say) -> list[Row]:
             stack.services[owner].resume()
             say(f"freeze {number + 1} of {rounds}: {times[-1]:.2f} s")
             await viewer.until("text.delta", count=viewer.types().count("text.delta") + 40)
-            await _end(stack, viewer, following)
+            await run.end()
             late += _of_lower_attempts(await _log(stack, viewer.run_id))
             await stack.services[owner].until_ready()
     return [
@@ -74,19 +75,15 @@ async def nats_restarts(rounds: int, say: Say) -> list[Row]:
     """NATS killed and started again under two healthy runners: nobody may be declared dead."""
     async with Stack() as stack:
         await stack.start()
-        viewers = [await _followed_run(stack) for _ in range(4)]
+        runs = [await FollowedRun.begin(stack, TALKING, first="text.delta") for _ in range(_LINK_RUNS)]
         for number in range(rounds):
-            seen = [len(viewer.events) for viewer, _ in viewers]
             stack.nats.kill()
             await stack.nats.start()
-            for (viewer, _), before in zip(viewers, seen, strict=True):
-                await viewer.until("text.delta", count=viewer.types()[:before].count("text.delta") + 10, timeout_s=30.0)
+            await all_go_on(runs, "text.delta")
             say(f"NATS restart {number + 1} of {rounds}")
-            viewers = [await _fresh(stack, *pair) for pair in viewers]
-        reclaims = await _reclaims(stack)
-        for viewer, following in viewers:
-            await _end(stack, viewer, following)
-    return [none_of("reclaims, NATS restarted under 2 healthy runners", reclaims, rounds)]
+        count = await reclaims(stack)
+        await asyncio.gather(*(run.end() for run in runs))
+    return [none_of("reclaims, NATS restarted under 2 healthy runners", count, rounds)]
 
 
 async def link_cuts(rounds: int, say: Say, *, seed: int) -> list[Row]:
@@ -98,18 +95,17 @@ async def link_cuts(rounds: int, say: Say, *, seed: int) -> list[Row]:
             stack.add("reaper", "reaper-1"),
             *(stack.add("runner", f"runner-{n}", proxied=True) for n in (1, 2)),
         )
-        viewers = [await _followed_run(stack) for _ in range(4)]
+        runs = [await FollowedRun.begin(stack, TALKING, first="text.delta") for _ in range(_LINK_RUNS)]
         for number in range(rounds):
             pod = dice.choice(["runner-1", "runner-2"])
             link = dice.choice(["postgres", "nats"])
             duration_s = dice.uniform(0.3, 3.0)
             await _cut(getattr(stack.links[pod], link), duration_s, stall=dice.random() < 0.5)
             say(f"cut {number + 1} of {rounds}: {pod}'s link to {link} for {duration_s:.1f} s")
-            viewers = [await _fresh(stack, *pair) for pair in viewers]
-        reclaims = await _reclaims(stack)
-        for viewer, following in viewers:
-            await _end(stack, viewer, following)
-    return [none_of(f"reclaims, one link of one pod cut for 0.3 to 3 s (seed {seed})", reclaims, rounds)]
+        await all_go_on(runs, "text.delta")
+        count = await reclaims(stack)
+        await asyncio.gather(*(run.end() for run in runs))
+    return [none_of(f"reclaims, one link of one pod cut for 0.3 to 3 s (seed {seed})", count, rounds)]
 
 
 async def _cut(proxy: Proxy, duration_s: float, *, stall: bool) -> None:
@@ -121,37 +117,6 @@ async def _cut(proxy: Proxy, duration_s: float, *, stall: bool) -> None:
     await asyncio.sleep(duration_s)
     proxy.resume()
     proxy.restore()
-
-
-async def _followed_run(stack: Stack) -> tuple[Viewer, asyncio.Task[None]]:
-    run = await stack.submit(_LONG_RUN)
-    viewer = Viewer(stack.url, run["id"])
-    following = asyncio.create_task(viewer.follow(timeout_s=600.0))
-    await viewer.until("text.delta")
-    return viewer, following
-
-
-async def _fresh(stack: Stack, viewer: Viewer, following: asyncio.Task[None]) -> tuple[Viewer, asyncio.Task[None]]:
-    """The same pair while its run goes on, else a new one."""
-    if not following.done():
-        return viewer, following
-    await following
-    return await _followed_run(stack)
-
-
-async def _end(stack: Stack, viewer: Viewer, following: asyncio.Task[None]) -> None:
-    await stack.http.post(f"{stack.url()}/v1/runs/{viewer.run_id}/cancel")
-    with suppress(TimeoutError):
-        await asyncio.wait_for(following, 30.0)
-
-
-async def _reclaims(stack: Stack) -> int:
-    """Attempts that ended because their owner was held dead, over all runs."""
-    count = 0
-    for run in (await stack.http.get(f"{stack.url()}/v1/runs", params={"limit": 200})).json()["items"]:
-        attempts = (await stack.http.get(f"{stack.url()}/v1/runs/{run['id']}/attempts")).json()
-        count += sum(attempt["ended_why"] == "owner_lost" for attempt in attempts["items"])
-    return count
 
 
 async def _log(stack: Stack, run_id: str) -> list[EventId]:
@@ -169,3 +134,17 @@ def _of_lower_attempts(ids: list[EventId]) -> int:
     return sum(
         later.attempt < max(earlier).attempt for later, earlier in ((ids[i], ids[:i]) for i in range(1, len(ids)))
     )
+
+
+async def _link_cuts(rounds: int, say: Say) -> list[Row]:
+    return await link_cuts(rounds, say, seed=int(os.environ.get("SEED") or time.time_ns() % 1_000_000))
+
+
+CASES = {
+    "recovery.kill": Case(kill_to_resumed, 20),
+    "recovery.freeze": Case(freeze_to_resumed, 20),
+    "recovery.nats": Case(nats_restarts, 20),
+    "recovery.nats_leader": Case(outages.nats_leader_lost, 20),
+    "recovery.postgres": Case(outages.postgres_restarts, 20),
+    "recovery.links": Case(_link_cuts, 50),
+}

@@ -21,6 +21,7 @@ from holdfast.store.migrate import migrate
 from holdfast_local.ports import free_ports
 from holdfast_local.servers import NatsServer, PostgresServer
 from holdfast_local.service import Service
+from tests.support.cluster import NatsCluster
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
@@ -37,9 +38,13 @@ class Links:
 
 @dataclass
 class Stack:
-    """``async with Stack() as stack``: Postgres (migrated), NATS and the mock model run; services are added by :meth:`add`."""
+    """``async with Stack() as stack``: Postgres (migrated), NATS and the mock model run; services are added by :meth:`add`.
+
+    With ``nats_nodes`` above 1, NATS is a ``cluster`` of so many, and streams have as many replicas; ``nats`` is its first node.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict)
+    nats_nodes: int = 1
     services: dict[str, Service] = field(default_factory=dict)
     links: dict[str, Links] = field(default_factory=dict)
 
@@ -47,9 +52,10 @@ class Stack:
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
         self.folder.chmod(0o711)
         self.postgres = PostgresServer(self.folder / "postgres")
-        self.nats = NatsServer(self.folder / "nats")
+        self.cluster = NatsCluster(self.folder, size=self.nats_nodes) if self.nats_nodes > 1 else None
+        self.nats = NatsServer(self.folder / "nats") if self.cluster is None else self.cluster.nodes[0]
         try:
-            await asyncio.gather(self.postgres.start(), self.nats.start())
+            await asyncio.gather(self.postgres.start(), (self.cluster or self.nats).start())
             await asyncio.to_thread(migrate, self.postgres.url)
             self.mock = self._service("mock-model", "holdfast_local.mock_model", {})
             await self.mock.start()
@@ -68,7 +74,7 @@ class Stack:
         for links in self.links.values():
             await links.postgres.__aexit__()
             await links.nats.__aexit__()
-        self.nats.kill()
+        (self.cluster or self.nats).kill()
         self.postgres.kill()
         if hasattr(self, "http"):
             await self.http.aclose()
@@ -100,7 +106,7 @@ class Stack:
         self, kind: str, name: str, env: Mapping[str, str] | None = None, *, proxied: bool = False, ready: bool = True
     ) -> Service:
         """Start a gateway, runner or reaper; ``env`` adds settings (``{"HOLDFAST_SLOTS": "1"}``)."""
-        postgres_url, nats_url = self.postgres.url, self.nats.url
+        postgres_url, nats_url = self.postgres.url, (self.cluster or self.nats).url
         if proxied:
             links = Links(Proxy.before(postgres_url), Proxy.before(nats_url))
             await links.postgres.__aenter__()
@@ -113,6 +119,7 @@ class Stack:
             {
                 "HOLDFAST_POSTGRES_URL": postgres_url,
                 "HOLDFAST_NATS_URL": nats_url,
+                "HOLDFAST_NATS_REPLICAS": str(self.nats_nodes),
                 "OPENAI_BASE_URL": self.mock_url,
                 "OPENAI_API_KEY": "mock",
                 **({"POD_NAME": name} if kind == "runner" else {}),

@@ -146,7 +146,7 @@ def _main(name: str, read_settings: Callable[[], S], build: Callable[[S], Servic
         return EXIT_CONFIG
     logs.configure(settings.log_level, settings.log_format, service=name)
     try:
-        _run(_serve(build, settings))
+        run_loop(_serve(build, settings))
     except (HoldfastError, BaseExceptionGroup) as failure:
         told = _leaves(failure)
         if not all(isinstance(error, HoldfastError) for error in told):
@@ -159,7 +159,8 @@ def _main(name: str, read_settings: Callable[[], S], build: Callable[[S], Servic
     return 0
 
 
-def _run(main_coroutine: Coroutine[object, object, None]) -> None:
+def run_loop(main_coroutine: Coroutine[object, object, None]) -> None:
+    """Run a coroutine to its end in an event loop of this thread's own: uvloop's, where there is one."""
     try:
         import uvloop  # noqa: PLC0415  # not on Windows
     except ImportError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -49,7 +48,9 @@ def call(url: str | None, key: str | None, work: Callable[[Gateway], Awaitable[T
     Raises:
         HoldfastError: what ``work`` raises; its words are for the user.
     """
-    from holdfast_local.api import Gateway  # noqa: PLC0415  # slow to import
+    import asyncio  # noqa: PLC0415  # slow to import, both
+
+    from holdfast_local.api import Gateway  # noqa: PLC0415
 
     async def with_gateway() -> T:
         async with Gateway(gateway_url(url), key) as gateway:
@@ -63,6 +64,7 @@ def call(url: str | None, key: str | None, work: Callable[[Gateway], Awaitable[T
 
 async def watch(gateway: Gateway, run_id: str, show: Show, *, after: str | None = None) -> int:
     """Follow a run on this terminal to its end. Returns the exit code. Ctrl-C detaches, and says so."""
+    import asyncio  # noqa: PLC0415
     from contextlib import aclosing  # noqa: PLC0415
 
     from holdfast.runs import EventId  # noqa: PLC0415

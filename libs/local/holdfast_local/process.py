@@ -15,7 +15,7 @@ from holdfast.errors import Terminal
 from holdfast_local.child import Child, describe_exit, log_tail
 
 _READY_POLL_MIN_S = 0.02
-_READY_POLL_MAX_S = 0.25
+_READY_POLL_MAX_S = 0.1
 _PROBE_TIMEOUT_S = 1.0
 
 

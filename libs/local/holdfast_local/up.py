@@ -1,8 +1,8 @@
 """``holdfast up``: every process of one machine, started in order, watched, stopped in order.
 
-Order of start: the servers and the mock model at once; then the migration and the reapers (they wait for the schema, and take
-longest to be ready: a heartbeat's TTL of clear sight); then the gateways and runners. Order of stop: gateways, runners (they
-hand their runs over), reapers, mock model, NATS, Postgres.
+Order of start: the servers and the mock model at once; then the migration and all the services, which wait for the schema
+themselves and have their imports behind them by then. Order of stop: gateways, runners (they hand their runs over), reapers,
+mock model, NATS, Postgres.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from holdfast_local.ports import LOOPBACK
 from holdfast_local.process import Process
 from holdfast_local.reload import AgentFiles, reload_on_change
 from holdfast_local.service import Service
-from holdfast_local.supervised import Supervised
+from holdfast_local.supervised import NeverReady, Supervised
 from holdfast_local.where import DATA_DEFAULT, THIS_MACHINE
 
 READY_TIMEOUT_S = 60.0
@@ -52,6 +52,7 @@ class Machine:
         self._servers = [Supervised(server, say=say, restart=restart) for server in servers]
         self._services = [Supervised(service, say=say, restart=restart) for service in plan.services]
         self._migration: Child | None = None
+        self._migrated = asyncio.Event()
         self.stopping = False
 
     async def run(self) -> None:
@@ -90,15 +91,13 @@ class Machine:
                 starting.create_task(server.process.start())
         urls = {"postgres_url": self._plan.postgres_url, "nats_url": self._plan.nats_url}
         give_servers(self._plan.services, **urls)
-        reapers = [watched for watched in self._services if watched.process in self._plan.reapers]
-        others = [watched for watched in self._services[1:] if watched not in reapers]
-        for watched in [*self._servers, *reapers]:
+        for watched in self._servers:
             tasks.create_task(watched.keep_running(), name=watched.process.name)
+        for watched in self._services[1:]:
+            tasks.create_task(self._keep_running_beside_migration(watched), name=watched.process.name)
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await self._migrate(urls["postgres_url"])
-                for watched in others:
-                    tasks.create_task(watched.keep_running(), name=watched.process.name)
                 telling = asyncio.create_task(self._tell_who_is_late(), name="tell who is late")
                 try:
                     for watched in self._services:
@@ -109,6 +108,15 @@ class Machine:
             raise UpFailed(self._who_is_late()) from None
         self._data.write_addresses({"url": self._plan.url, "mock_model_url": self._plan.mock_model_url, **urls})
 
+    async def _keep_running_beside_migration(self, watched: Supervised) -> None:
+        """A service may end because of a schema that the migration will refuse, too: the migration says it once, and the services
+        would each in the end of a log. Nor is a migration cut short by a service that does not start."""
+        try:
+            await watched.keep_running()
+        except NeverReady:
+            await self._migrated.wait()
+            raise
+
     async def _migrate(self, postgres_url: str) -> None:
         log_path = self._data.log("migrate")
         command = [sys.executable, "-m", "holdfast_local", "migrate"]
@@ -116,6 +124,7 @@ class Machine:
         self._migration = Child(command, log_path=log_path, env=env)
         if await self._migration.exited() != 0:
             raise UpFailed(f"the migration failed; the end of {log_path}:\n{log_tail(log_path)}")
+        self._migrated.set()
 
     async def _tell_who_is_late(self) -> None:
         """What the start waits for, every few seconds, as far as that is news. Until cancelled."""

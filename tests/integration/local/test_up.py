@@ -192,6 +192,25 @@ async def test_a_service_that_never_starts_ends_it_with_the_reason(
     assert up.said("postgres stopped")
 
 
+async def test_of_a_database_that_is_newer_the_migration_tells_once(
+    start_up: StartUp, stand_ins: Path, tmp_path: Path
+) -> None:
+    (stand_ins / "exit-runner-2").write_text("78")  # as a service does, and sooner than the migration
+    postgres = PostgresServer(tmp_path / "postgres")
+    await postgres.start()
+    try:
+        connection = await asyncpg.connect(postgres.url)
+        await connection.execute("CREATE TABLE alembic_version AS SELECT '9999' AS version_num")
+        await connection.close()
+        up = await start_up("--postgres", postgres.url)
+        assert await up.exit_code() == 1
+    finally:
+        await postgres.stop()
+    assert up.said("the migration failed; the end of ")
+    assert up.said("the database's schema is at 9999, newer than this release knows")
+    assert not up.said("runner-2 does not want to start")
+
+
 async def test_ctrl_c_while_it_starts(start_up: StartUp) -> None:
     up = await start_up()
     await up.says("mock-model")

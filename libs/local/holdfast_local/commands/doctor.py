@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +25,9 @@ def command(postgres: str | None, nats: str | None, url: str | None, data: Path,
 
     One line per check, and under a problem what to do about it. Exit code 1 when there is a problem.
     """
-    from holdfast import logs  # noqa: PLC0415  # slow to import, all three
+    import asyncio  # noqa: PLC0415  # slow to import, all three
+
+    from holdfast import logs  # noqa: PLC0415
     from holdfast_local.doctor import examine  # noqa: PLC0415
 
     logs.configure("error", "console")

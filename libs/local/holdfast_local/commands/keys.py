@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -106,6 +105,8 @@ def revoke(key_id: Any, tenant: str, postgres: str | None, data: Path) -> None:
 
 
 def _on_record(postgres: str | None, data: Path, work: Callable[[Database], Awaitable[T]]) -> T:
+    import asyncio  # noqa: PLC0415  # slow to import
+
     async def with_record() -> T:
         async with record(postgres_url(postgres, data)) as database:
             return await work(database)

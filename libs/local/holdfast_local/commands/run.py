@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -110,6 +109,8 @@ def command(
     Exit codes: 0 completed, 1 failed (or an error), 3 cancelled,
     4 interrupted, 130 Ctrl-C.
     """
+    import asyncio  # noqa: PLC0415  # slow to import
+
     run_input = _input(text, input_json)
     chosen = {name: value for name, value in policies.items() if value is not None}
     if "idle_timeout_s" in chosen:
